@@ -1,0 +1,109 @@
+"""Names that must exist elsewhere in a use case: checked on raw data, and so reported with all other mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.durations import parse, render
+
+Dangling = tuple[str, str, str, list[str]]
+"""Path in the file, value found, what was expected, valid names."""
+
+
+def dangling(raw: Mapping[str, Any]) -> Iterator[Dangling]:
+    """Every name that points nowhere. Tolerates any shape: what has the wrong type is reported by the schema."""
+    tables, entities = _names(raw, "tables"), _names(raw, "entities")
+    yield from _check("event.table", _get(raw, "event", "table"), "a table", tables)
+    for index, aggregate in enumerate(_list(raw.get("aggregates"))):
+        entity = aggregate.get("entity")
+        for name in entity if isinstance(entity, list) else [entity]:
+            yield from _check(f"aggregates.{index}.entity", name, "an entity", entities)
+        yield from _check(f"aggregates.{index}.table", aggregate.get("table"), "a table", tables)
+    for name, view in _mapping(raw.get("views")).items():
+        yield from _check(f"views.{name}.table", _get(view, "table"), "a table", tables)
+        yield from _check(f"views.{name}.entity", _get(view, "entity"), "an entity", entities)
+    yield from _check("split.drop_known", _get(raw, "split", "drop_known"), "an entity", entities)
+    yield from _features(raw)
+    yield from _decisions(raw)
+
+
+def _features(raw: Mapping[str, Any]) -> Iterator[Dangling]:
+    features = feature_names(raw)
+    for name in _mapping(raw.get("monotone")):
+        yield from _check(f"monotone.{name}", name, "a feature", features)
+    for index, name in enumerate(_items(_get(raw, "training", "exclude"))):
+        yield from _check(f"training.exclude.{index}", name, "a feature", features)
+    for name in _mapping(raw.get("protected")):
+        if name in features:
+            yield f"protected.{name}", name, "a name that is not also a feature, since it is protected", []
+
+
+def _decisions(raw: Mapping[str, Any]) -> Iterator[Dangling]:
+    policy = _mapping(raw.get("policy"))
+    bands = _list(policy.get("bands"))
+    rules = _list(policy.get("rules"))
+    decisions = list(dict.fromkeys(str(part["decision"]) for part in [*bands, *rules] if "decision" in part))
+    yield from _check("policy.fallback", policy.get("fallback"), "a decision of a band or rule", decisions)
+    for index, decision in enumerate(_items(policy.get("adverse"))):
+        yield from _check(f"policy.adverse.{index}", decision, "a decision of a band or rule", decisions)
+    catalogues = sorted(path.stem for path in (Path(__file__).parent / "reasons").glob("*.yaml"))
+    yield from _check("policy.reasons", policy.get("reasons"), "a catalogue in configs/reasons/", catalogues)
+
+
+def feature_names(raw: Mapping[str, Any]) -> list[str]:
+    """Names of all features a use case defines, from its raw or dumped form."""
+    request = [name for name, column in _mapping(raw.get("request")).items() if _feature_column(column)]
+    views = [
+        f"{name}__{column}"
+        for name, view in _mapping(raw.get("views")).items()
+        for column, contract in _mapping(_get(view, "columns")).items()
+        if _feature_column(contract)
+    ]
+    aggregates = [name for part in _list(raw.get("aggregates")) for name in _aggregate_names(part)]
+    return [*request, *views, *aggregates, *_mapping(raw.get("derived"))]
+
+
+def _feature_column(column: Any) -> bool:
+    column = _mapping(column)
+    return bool(column.get("feature", True)) and column.get("type") != "time"
+
+
+def _aggregate_names(part: Mapping[str, Any]) -> Iterator[str]:
+    entity = part.get("entity")
+    parts = [*(entity if isinstance(entity, list) else [entity]), part.get("column")]
+    stem = part.get("name") or "_".join(str(piece) for piece in parts if piece)
+    for function in _items(part.get("functions")):
+        for window in _items(part.get("windows")):
+            try:
+                yield f"{stem}_{function}_{render(parse(window))}"
+            except ValueError:
+                continue  # the schema reports the malformed window
+
+
+def _check(path: str, value: Any, what: str, valid: list[str]) -> Iterator[Dangling]:
+    if isinstance(value, str) and value not in valid:
+        yield path, value, what, valid
+
+
+def _get(raw: Any, *path: str) -> Any:
+    for key in path:
+        raw = _mapping(raw).get(key)
+    return raw
+
+
+def _names(raw: Mapping[str, Any], key: str) -> list[str]:
+    return [str(name) for name in _mapping(raw.get(key))]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _list(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in _items(value) if isinstance(item, Mapping)]

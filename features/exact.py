@@ -1,0 +1,63 @@
+"""Window statistics from exact integer sums, so that a value doesn't depend on the order of the events.
+
+Values are scaled to integers by 10**decimals. DuckDB adds them as HUGEINT and this module as Python integers; both then
+go to doubles by the same steps, which makes offline and online values equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+
+from features.operators import rounded
+
+_LOW = (1 << 64) - 1
+
+
+def scaled(value: float, decimals: int) -> int:
+    """The value in units of 10**-decimals, halves rounded away from zero.
+
+    >>> scaled(12.345, 2), scaled(-0.5, 0)
+    (1235, -1)
+    """
+    return int(rounded(value * float(10**decimals)))
+
+
+def double(value: int) -> float:
+    """An integer as a double, the way DuckDB casts a HUGEINT: two halves of 64 bits, each rounded."""
+    return -double(-value) if value < 0 else float(value & _LOW) + float(value >> 64) * 2.0**64
+
+
+def total(sums: int, decimals: int) -> float:
+    """Sum of the values; 0 for an empty window."""
+    return double(sums) / float(10**decimals)
+
+
+def mean(count: int, sums: int, decimals: int) -> float | None:
+    """Mean of the values; None for an empty window."""
+    return double(sums) / double(count * 10**decimals) if count else None
+
+
+def deviation(count: int, sums: int, squares: int, decimals: int) -> float | None:
+    """Sample standard deviation (n - 1) from the integer sums of values and squares; None below two values."""
+    if count < 2:
+        return None
+    spread = count * squares - sums * sums
+    return math.sqrt(double(spread) / double(count * (count - 1))) / float(10**decimals)
+
+
+def statistic_sql(function: str, *, count: str, sums: str, squares: str, decimals: int) -> str:
+    """The same statistics over columns with the integer sums, in DuckDB's SQL."""
+    scale = 10**decimals
+    total_sql = f"(CASE WHEN {sums} < 0 THEN -CAST(-{sums} AS DOUBLE) ELSE CAST({sums} AS DOUBLE) END)"
+    if function == "sum":
+        return f"coalesce({total_sql}, 0e0) / {scale}e0"
+    if function == "mean":
+        return f"CASE WHEN {count} > 0 THEN {total_sql} / CAST({count}::HUGEINT * {scale} AS DOUBLE) END"
+    spread = f"CAST({count}::HUGEINT * {squares} - {sums}::HUGEINT * {sums} AS DOUBLE)"
+    pairs = f"CAST({count}::HUGEINT * ({count} - 1) AS DOUBLE)"
+    return f"CASE WHEN {count} > 1 THEN sqrt({spread} / {pairs}) / {scale}e0 END"
+
+
+def scaled_sql(value: str, decimals: int) -> str:
+    """`scaled` over a column of doubles. A value beyond 2**63 units stops the query: nothing is rounded silently."""
+    return f"CAST(round({value} * {10**decimals}e0) AS BIGINT)"

@@ -1,0 +1,150 @@
+"""How the online stores reach SQLite and Redis: connections kept open, one writer at a time, vendor errors mapped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from configs.errors import FeatureError
+
+_BUSY = 30_000  # milliseconds
+_PAGES = 10_000  # a checkpoint syncs to disk: rarely enough to stay out of the 99th percentile of a request
+BATCH = 10_000  # rows of one transaction or pipeline: between two, other writers get their turn
+
+T = TypeVar("T")
+
+
+class SqliteFile:
+    """One SQLite file in WAL mode: a reader that is never blocked, and a writer of which there is one at a time.
+
+    The file lock beside the database serializes writers *and checkpoints* over processes: SQLite before 3.51.3 can
+    corrupt a WAL when two connections do either at the same instant. "Database is locked" never reaches a caller.
+    """
+
+    def __init__(self, path: Path, *, schema: str) -> None:
+        self._path = path
+        self._mutex = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._guard = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        self._release = weakref.finalize(self, os.close, self._guard)  # Feast drops its store without closing it
+        self._connections: list[sqlite3.Connection] = []
+        try:
+            with self._alone():
+                self._writer = self._connect(
+                    "journal_mode = WAL", "synchronous = NORMAL", f"wal_autocheckpoint = {_PAGES}"
+                )
+                self._writer.executescript(schema)
+                self._reader = self._connect("query_only = ON")
+        except FeatureError:
+            self.close()
+            raise
+
+    def _connect(self, *pragmas: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._connections.append(connection)
+        for pragma in (f"busy_timeout = {_BUSY}", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query, from one consistent snapshot."""
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: committed at the end, rolled back on any exception."""
+        with self._alone():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                raise
+            self._writer.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connections (which may checkpoint)."""
+        with self._alone():
+            for connection in self._connections:
+                connection.close()
+        self._release()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._mutex:
+            fcntl.flock(self._guard, fcntl.LOCK_EX)
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._failure(error) from error
+            finally:
+                fcntl.flock(self._guard, fcntl.LOCK_UN)
+
+    def _failure(self, error: sqlite3.Error) -> FeatureError:
+        return FeatureError(
+            f"the online store {self._path} can't be used: {error}",
+            expected="a writable SQLite file with free disk space",
+            fix="check the disk; if the file is damaged, delete it and run `risk features materialize`",
+        )
+
+
+class RedisServer:
+    """A Redis server; `client` is the vendor's own."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            import redis
+        except ImportError:
+            raise FeatureError.missing_extra("redis", extra="redis") from None
+        self._error, self.changed = redis.RedisError, redis.WatchError
+        try:
+            self.client: Any = redis.Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True)
+        except ValueError as error:
+            raise FeatureError(f"RISK_REDIS_URL is no Redis address: {error}", expected="redis://host:6379") from None
+
+    @contextmanager
+    def talking(self) -> Iterator[Any]:
+        """The client, with the vendor's errors mapped."""
+        try:
+            yield self.client
+        except self.changed:
+            raise
+        except self._error as error:
+            raise FeatureError(
+                f"the Redis online store doesn't answer: {error}",
+                expected="a reachable Redis server with free memory",
+                fix="start it, or correct RISK_REDIS_URL",
+            ) from error
+
+    def forget(self, pattern: str) -> None:
+        """Delete every key that matches, a batch at a time."""
+        with self.talking() as client:
+            for key in client.scan_iter(match=pattern, count=BATCH):
+                client.unlink(key)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+def literal(text: str) -> str:
+    """Text that matches only itself in a Redis pattern."""
+    return "".join(f"\\{sign}" if sign in "*?[]^\\" else sign for sign in text)
+
+
+def batches(rows: Iterable[T]) -> Iterator[list[T]]:
+    """The rows in lists of at most `BATCH`."""
+    source = iter(rows)
+    while batch := list(islice(source, BATCH)):
+        yield batch

@@ -1,0 +1,254 @@
+"""From the windowed aggregates of a use case to streams: which events are kept for whom, and what is kept of each.
+
+A stream is all aggregates of one table by one entity (or pair), so that a request reads each of its keys once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+import sqlglot
+
+from configs.errors import FeatureError
+from configs.use_case import Aggregate, UseCase
+from features.exact import scaled
+from features.expressions import Expression, compile_expression
+from features.operators import plain
+from features.recent import Wanted
+from features.vector import AggregateFeature, aggregate_features
+
+Reader = Callable[[Mapping[str, Any]], Any]
+"""From an event's values to the value that is aggregated; None where there is none."""
+
+LABEL, KNOWN, TIME = "label:", "known:", "time:"
+"""Names under which an event's label (1, 0, None) and its times (microseconds) stand beside its other values."""
+
+_MICROSECOND = timedelta(microseconds=1)
+_SUMS = {"sum", "mean", "std"}
+_NUMERIC = _SUMS | {"min", "max"}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number or text kept of every event, because some aggregate reads it.
+
+    present: 1 where there is a value; value: the number; units: the number in 10**-decimals; text: for `distinct`.
+    """
+
+    form: Literal["present", "value", "units", "text"]
+    column: str | None
+    where: str | None
+    delay: timedelta = timedelta(0)
+    decimals: int = 0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The events of one table by one entity or pair."""
+
+    entities: tuple[str, ...]
+    wanted: tuple[Wanted, ...]
+    numbers: tuple[Slot, ...]
+    texts: tuple[Slot, ...]
+    readers: Mapping[Slot, Reader] = field(repr=False)
+    conditions: Mapping[str, Expression] = field(repr=False)
+
+    @cached_property
+    def name(self) -> str:
+        """Unique within the table."""
+        return "+".join(self.entities)
+
+    @cached_property
+    def reach(self) -> int:
+        """How far back the longest window begins, in microseconds."""
+        return max(each.reach for each in self.wanted)
+
+    @cached_property
+    def last(self) -> int:
+        """How old the newest event is that any window covers, in microseconds."""
+        return min(each.last for each in self.wanted)
+
+    def pack(self, values: Mapping[str, Any]) -> tuple[bytes, str]:
+        """What is kept of an event: its numbers as doubles (NaN: none) and its texts as a JSON list (empty: none)."""
+        hits = {where: condition.evaluate(values) is True for where, condition in self.conditions.items()}
+        take_numbers, take_texts = self._takers
+        numbers = [take(values) if where is None or hits[where] else math.nan for where, take in take_numbers]
+        texts = [take(values) if where is None or hits[where] else None for where, take in take_texts]
+        return struct.pack(f"<{len(numbers)}d", *numbers), json.dumps(texts) if texts else ""
+
+    @cached_property
+    def _takers(self) -> tuple[list[tuple[str | None, Reader]], list[tuple[str | None, Reader]]]:
+        numbers = [(slot.where, _taker(slot, self.readers[slot])) for slot in self.numbers]
+        return numbers, [(slot.where, _taker(slot, self.readers[slot])) for slot in self.texts]
+
+
+def _taker(slot: Slot, reader: Reader) -> Reader:
+    """From an event's values to what the slot keeps."""
+    if slot.form == "text":
+        return lambda values: _text(reader(values))
+    if slot.form == "present":
+        return lambda values: math.nan if reader(values) is None else 1.0
+    scale = float(10**slot.decimals) if slot.form == "units" else 1.0
+
+    def number(values: Mapping[str, Any]) -> float:
+        value = reader(values)
+        if value is None or not math.isfinite(value * scale):
+            return math.nan
+        return float(scaled(value, slot.decimals)) if slot.form == "units" else value
+
+    return number
+
+
+def _text(value: Any) -> str | None:
+    """A value as text that is equal exactly where the values are."""
+    value = plain(value)
+    return repr(value + 0.0) if isinstance(value, float) else None if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class TableStreams:
+    """All streams over one table; `fields` and `entities` are what they read of an event, `label` what is positive."""
+
+    table: str
+    streams: tuple[Stream, ...]
+    fields: tuple[str, ...]
+    entities: tuple[str, ...]
+    label: str
+
+    @cached_property
+    def reach(self) -> timedelta:
+        """The oldest event that any window can still need."""
+        return max(stream.reach for stream in self.streams) * _MICROSECOND
+
+    @cached_property
+    def signature(self) -> str:
+        """Changes whenever something else would be kept of an event: state of another definition is never read."""
+        parts = [repr((stream.entities, stream.numbers, stream.texts)) for stream in self.streams]
+        return hashlib.sha256(json.dumps([parts, self.fields, self.entities, self.label]).encode()).hexdigest()[:8]
+
+
+def streams_of(use_case: UseCase) -> tuple[TableStreams, ...]:
+    """The streams of a use case, by table. Raises `FeatureError` for an aggregate that a request can't feed."""
+    parts: dict[str, dict[tuple[str, ...], list[AggregateFeature]]] = {}
+    for feature in aggregate_features(use_case):
+        table = feature.aggregate.table or use_case.event.table
+        parts.setdefault(table, {}).setdefault(feature.aggregate.entities, []).append(feature)
+    return tuple(_table(use_case, table, streams) for table, streams in parts.items())
+
+
+def _table(use_case: UseCase, table: str, parts: Mapping[tuple[str, ...], Sequence[AggregateFeature]]) -> TableStreams:
+    own = table == use_case.event.table
+    fields: set[str] = set()
+    streams = []
+    for entities, features in parts.items():
+        slots: dict[Slot, Reader] = {}
+        conditions: dict[str, Expression] = {}
+        for feature in features:
+            part = feature.aggregate
+            if part.where is not None:
+                conditions[part.where] = _condition(use_case, part, own=own)
+                fields |= conditions[part.where].names
+            slot = slot_of(part, feature.function)
+            if slot is not None:
+                slots[slot] = _reader(use_case, slot, part, fields, own=own)
+        numbers = tuple(slot for slot in slots if slot.form != "text")
+        texts = tuple(slot for slot in slots if slot.form == "text")
+        wanted = tuple(_wanted(feature, numbers, texts) for feature in features)
+        streams.append(Stream(entities, wanted, numbers, texts, slots, conditions))
+    named = fields - set(use_case.request) if own else set()  # the event's own time and keys
+    keys = {entity for entities in parts for entity in entities} | (named - {"event_time"})
+    label = f"{use_case.label.column} {use_case.label.positive!r} {use_case.label.maturity}"
+    return TableStreams(table, tuple(streams), tuple(sorted(fields - named)), tuple(sorted(keys)), label)
+
+
+def slot_of(part: Aggregate, function: str) -> Slot | None:
+    """The slot that a function of an aggregate reads; None where the event itself is enough."""
+    if function == "since_last" or (function == "count" and part.column is None):
+        return Slot("present", None, part.where) if part.where is not None else None
+    if function == "distinct":
+        return Slot("text", part.column, part.where, part.delay)
+    if function in _SUMS or (function == "count" and _SUMS & set(part.functions)):
+        return Slot("units", part.column, part.where, part.delay, part.decimals)
+    return Slot("present" if function == "count" else "value", part.column, part.where, part.delay)
+
+
+def _wanted(feature: AggregateFeature, numbers: Sequence[Slot], texts: Sequence[Slot]) -> Wanted:
+    part, function = feature.aggregate, feature.function
+    delay = part.delay // _MICROSECOND
+    last = delay if part.current else delay + 1
+    slot = slot_of(part, function)
+    index = None if slot is None else (texts if slot.form == "text" else numbers).index(slot)
+    reach = delay + feature.window // _MICROSECOND
+    return Wanted(
+        feature.name, function, reach, max(last, 1) if function == "since_last" else last, index, part.decimals
+    )
+
+
+def _reader(use_case: UseCase, slot: Slot, part: Aggregate, fields: set[str], *, own: bool) -> Reader:
+    """How a slot gets its value. Mirrors `features.aggregates`, where the same names are columns."""
+    if slot.column is None:
+        return lambda _: 1.0
+    if own and slot.column == use_case.label.column:
+        return _label_reader(part.delay // _MICROSECOND)
+    name, kind = _column(use_case, part) if own else (slot.column, "unknown")
+    if kind not in {"number", "unknown"} and slot.form in {"value", "units"}:
+        wrong = next(function for function in part.functions if function in _NUMERIC)
+        raise FeatureError(
+            f"aggregates ({part.stem}) ask for {wrong} of {slot.column!r}, which is no number",
+            expected="count or distinct",
+        )
+    fields.add(name)
+    return lambda values: plain(values.get(name))
+
+
+def _label_reader(delay: int) -> Reader:
+    """1 if the event is positive and this was known when the delay was over, else 0."""
+    return lambda values: 1.0 if values[LABEL] == 1 and values[KNOWN] <= values[TIME] + delay else 0.0
+
+
+def _column(use_case: UseCase, part: Aggregate) -> tuple[str, str]:
+    for name, column in use_case.request.items():
+        if part.column in {name, column.column}:
+            return name, column.type if column.type in {"category", "time"} else "number"
+    for entity, key in use_case.entities.items():
+        if part.column in {entity, key}:
+            return entity, "category"
+    known = [*use_case.request, *use_case.entities, use_case.label.column]
+    raise FeatureError(
+        f"aggregates ({part.stem}) name the column {part.column!r}, which a request doesn't carry",
+        expected=f"a request field, an entity or the label: {', '.join(known)}",
+        fix="declare it under `request` with `feature: false`",
+    )
+
+
+def _condition(use_case: UseCase, part: Aggregate, *, own: bool) -> Expression:
+    try:
+        return compile_expression(
+            part.where or "", allowed=_names(use_case) if own else _named(part.where or ""), gives="condition"
+        )
+    except FeatureError as error:
+        raise FeatureError(f"aggregates ({part.stem}).where: {error.found}", expected=error.expected) from None
+
+
+def _names(use_case: UseCase) -> Mapping[str, str]:
+    fields = {
+        name: column.type if column.type in {"category", "time"} else "number"
+        for name, column in use_case.request.items()
+    }
+    return {"event_time": "time"} | dict.fromkeys(use_case.entities, "category") | fields
+
+
+def _named(where: str) -> Collection[str]:
+    """The columns that a condition over another table names; `features.aggregates` checks them against the table."""
+    try:
+        return {column.name for column in sqlglot.parse_one(where, read="duckdb").find_all(sqlglot.exp.Column)}
+    except sqlglot.errors.SqlglotError:
+        return set()

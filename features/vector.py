@@ -1,0 +1,136 @@
+"""The feature vector a use case defines: names, kinds and order, the same in training, scoring and monitoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from configs.durations import render
+from configs.use_case import Aggregate, Column, UseCase
+
+Kind = Literal["number", "category"]
+Origin = Literal["request", "view", "aggregate", "derived"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the vector. Booleans and integers are numbers; an empty `vocabulary` is learned in training."""
+
+    name: str
+    kind: Kind
+    origin: Origin
+    description: str
+    vocabulary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AggregateFeature:
+    """One function over one window of an aggregate."""
+
+    name: str
+    aggregate: Aggregate
+    function: str
+    window: timedelta
+
+
+def features_of(use_case: UseCase) -> tuple[Feature, ...]:
+    """Every feature: request fields, views, aggregates, derived columns, named as `configs.references` names them."""
+    return (
+        *_request(use_case),
+        *_views(use_case),
+        *_aggregates(use_case),
+        *_derived(use_case),
+    )
+
+
+def aggregate_features(use_case: UseCase) -> tuple[AggregateFeature, ...]:
+    """One entry for each function and window of each aggregate, in the order of the feature vector."""
+    return tuple(
+        AggregateFeature(f"{part.stem}_{function}_{render(window)}", part, function, window)
+        for part in use_case.aggregates
+        for function in part.functions
+        for window in part.windows
+    )
+
+
+def view_features(use_case: UseCase, view: str) -> tuple[tuple[str, Column], ...]:
+    """(feature name, contract) of every column of a view, including those that only feed derived columns."""
+    return tuple((f"{view}__{name}", column) for name, column in use_case.views[view].columns.items())
+
+
+def kind_of(column: Column) -> Kind:
+    """How a model sees a column: everything but a category is a number."""
+    return "category" if column.type == "category" else "number"
+
+
+def expression_names(
+    use_case: UseCase,
+) -> dict[str, Literal["number", "category", "time"]]:
+    """What a derived column or a policy rule may name, and its kind: `event_time`, request fields and every feature."""
+    names: dict[str, Literal["number", "category", "time"]] = {"event_time": "time"}
+    for name, column in use_case.request.items():
+        names[name] = "time" if column.type == "time" else kind_of(column)
+    for view in use_case.views:
+        for name, column in view_features(use_case, view):
+            names[name] = "time" if column.type == "time" else kind_of(column)
+    names |= {feature.name: "number" for feature in aggregate_features(use_case)}
+    return names | {name: derived.type for name, derived in use_case.derived.items()}
+
+
+def _request(use_case: UseCase) -> Iterator[Feature]:
+    for name, column in use_case.request.items():
+        if column.is_feature:
+            yield Feature(
+                name,
+                kind_of(column),
+                "request",
+                _described(column, name),
+                column.values,
+            )
+
+
+def _views(use_case: UseCase) -> Iterator[Feature]:
+    for view in use_case.views:
+        for name, column in view_features(use_case, view):
+            if column.is_feature:
+                yield Feature(
+                    name,
+                    kind_of(column),
+                    "view",
+                    _described(column, name),
+                    column.values,
+                )
+
+
+def _aggregates(use_case: UseCase) -> Iterator[Feature]:
+    for feature in aggregate_features(use_case):
+        yield Feature(feature.name, "number", "aggregate", _explained(feature))
+
+
+def _derived(use_case: UseCase) -> Iterator[Feature]:
+    for name, derived in use_case.derived.items():
+        yield Feature(
+            name,
+            derived.type,
+            "derived",
+            derived.description or derived.sql,
+            derived.values,
+        )
+
+
+def _described(column: Column, name: str) -> str:
+    return (column.description or name.replace("__", " ").replace("_", " ")) + (
+        f" [{column.unit}]" if column.unit else ""
+    )
+
+
+def _explained(feature: AggregateFeature) -> str:
+    part = feature.aggregate
+    what = "seconds since the last event" if feature.function == "since_last" else feature.function
+    of = f" of {part.column}" if part.column else "" if feature.function == "since_last" else " of events"
+    where = f" where {part.where}" if part.where else ""
+    until = f", ending {render(part.delay)} before the event" if part.delay else ""
+    own = "" if part.current else ", the event itself left out"
+    return f"{what}{of} for the same {' and '.join(part.entities)} in {render(feature.window)}{where}{until}{own}"

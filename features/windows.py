@@ -1,0 +1,82 @@
+"""Window frames of aggregates in SQL: which events a feature covers, and what is computed over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from configs.use_case import Aggregate
+from features.asof import ROW
+from features.exact import scaled_sql, statistic_sql
+from features.sources import quote
+from features.vector import AggregateFeature
+
+_MICROSECOND = timedelta(microseconds=1)
+_SUMS = {"sum", "mean", "std"}
+
+
+def windowed(features: Sequence[AggregateFeature], rows: str) -> str:
+    """Query for `features` (all of one aggregate) over the query `rows`: its columns `ROW`, then one a feature.
+
+    `rows` has ROW, key, t (microseconds since 1970), hit (1 where the event counts, else NULL), value (NULL: no value).
+    """
+    part = features[0].aggregate
+    units = f", {scaled_sql('value', part.decimals)} AS units" if _SUMS & set(part.functions) else ""
+    pieces = ", ".join(dict.fromkeys(piece for feature in features for piece in _pieces(feature)))
+    windows = ", ".join(dict.fromkeys(_window(feature) for feature in features))
+    return (
+        f"SELECT {ROW}, {', '.join(f'{_finished(feature)} AS {quote(feature.name)}' for feature in features)}\n"
+        f"FROM (SELECT {ROW}, t, {pieces}\nFROM (SELECT *{units} FROM ({rows})) WINDOW {windows})"
+    )
+
+
+def bounds(part: Aggregate, window: timedelta, *, strictly_before: bool) -> tuple[int, int]:
+    """First and last microsecond before the event that a window covers: 0 is the event's own time.
+
+    >>> part = Aggregate(entity="card", functions=("count",), windows=("1h",), delay="1d")
+    >>> bounds(part, part.windows[0], strictly_before=False)
+    (89999999999, 86400000000)
+    """
+    delay = part.delay // _MICROSECOND
+    last = delay if part.current else delay + 1
+    return delay + window // _MICROSECOND - 1, max(last, 1) if strictly_before else last
+
+
+def _name(feature: AggregateFeature) -> str:
+    return f"{'before' if feature.function == 'since_last' else 'window'}_{feature.window // _MICROSECOND}"
+
+
+def _window(feature: AggregateFeature) -> str:
+    first, last = bounds(feature.aggregate, feature.window, strictly_before=feature.function == "since_last")
+    end = f"{last} PRECEDING" if last else "CURRENT ROW"
+    return f"{_name(feature)} AS (PARTITION BY key ORDER BY t RANGE BETWEEN {first} PRECEDING AND {end})"
+
+
+def _pieces(feature: AggregateFeature) -> Iterator[str]:
+    """What is computed over the frame; functions of the same window share counts and sums."""
+    name, counted = _name(feature), "value" if feature.aggregate.column else "hit"
+    match feature.function:
+        case "since_last":
+            yield f"max(CASE WHEN hit = 1 THEN t END) OVER {name} AS last_{name}"
+        case "min" | "max" as function:
+            yield f"{function}(value) OVER {name} AS {function}_{name}"
+        case "distinct":
+            yield f"count(DISTINCT value) OVER {name} AS distinct_{name}"
+        case function:
+            yield f"count({counted}) OVER {name} AS count_{name}"
+            if function in _SUMS:
+                yield f"sum(units) OVER {name} AS sum_{name}"
+            if function == "std":
+                yield f"sum(CAST(units AS HUGEINT) * units) OVER {name} AS squares_{name}"
+
+
+def _finished(feature: AggregateFeature) -> str:
+    name = _name(feature)
+    match feature.function:
+        case "since_last":
+            return f"CAST(t - last_{name} AS DOUBLE) / 1e6"
+        case "count" | "min" | "max" | "distinct" as function:
+            return f"CAST({function}_{name} AS DOUBLE)"
+        case function:
+            sums = {"count": f"count_{name}", "sums": f"sum_{name}", "squares": f"squares_{name}"}
+            return statistic_sql(function, **sums, decimals=feature.aggregate.decimals)

@@ -1,0 +1,114 @@
+"""The stage of `risk demo`: a home of its own, one served Bento for all use cases, a closing table."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs.console import progress, show
+from configs.errors import MonitoringError
+from configs.loading import load_use_case
+from configs.settings import Settings
+from monitoring.rehearsal import APPROVER, SCIENTIST, Rehearsal
+from serving import launch
+from serving.packaging import package
+
+_MARK = "demo.mark"
+
+
+def demo(names: Sequence[str], settings: Settings, *, stay: bool) -> list[dict[str, Any]]:
+    """Rehearse the loop for each use case and return one row of figures each.
+
+    Embedded defaults whatever the environment says. `stay` leaves the scoring service and MLflow's pages running until
+    Ctrl-C. Raises `RiskError` as the steps do; a home folder that holds other work is never touched.
+    """
+    started = time.monotonic()
+    settings = settings.model_copy(update={"redis_url": None, "database_url": None, "mlflow_uri": None})
+    acts = [Rehearsal(load_use_case(name, settings), settings) for name in names]
+    launch.require_free(settings.host, settings.port)
+    fresh(settings.home)
+    for act in acts:
+        act.prepare()
+    with progress("packing the Bento"):
+        package([act.use_case.name for act in acts], settings)
+    url = f"http://{settings.host}:{settings.port}"
+    with ExitStack() as stack:
+        stack.enter_context(served(settings, url))
+        for act in acts:
+            act.go_live(url)
+            act.watch()
+        rows = [{"use case": act.use_case.name, **act.figures} for act in acts]
+        _closing(rows, settings, seconds=time.monotonic() - started)
+        if stay:
+            stack.enter_context(pages(settings))
+            _wait(url, settings)
+    return rows
+
+
+def fresh(home: Path) -> None:
+    """Empty the home folder of an earlier demo. Raises `MonitoringError` when it holds anything else."""
+    if home.exists() and any(home.iterdir()):
+        if not (home / _MARK).exists():
+            raise MonitoringError(
+                f"{home} holds work that is not a demo's",
+                expected="an empty or missing home folder, or an earlier demo's",
+                fix="RISK_HOME=/another/folder make demo",
+            )
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _MARK).touch()
+
+
+@contextmanager
+def served(settings: Settings, url: str) -> Iterator[None]:
+    """The newest Bento, served from ready until the block ends."""
+    with progress("starting the scoring service"), (settings.home / "service.log").open("wb") as output:
+        process = launch.start(settings, output=output)
+        try:
+            launch.wait_until_ready(process, url)
+        except BaseException:
+            launch.stop(process)
+            raise
+    try:
+        yield
+    finally:
+        launch.stop(process)
+
+
+@contextmanager
+def pages(settings: Settings) -> Iterator[None]:
+    """MLflow's own pages over the demo's runs."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.database("mlflow")]
+    address = ["--host", settings.host, "--port", str(settings.port + 1), "--workers", "1"]
+    with (settings.home / "mlflow.log").open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  # our own interpreter and arguments
+            [*command, *address], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        launch.stop(process)
+
+
+def _closing(rows: Sequence[dict[str, Any]], settings: Settings, *, seconds: float) -> None:
+    for row in rows:
+        show({key: value for key, value in row.items() if key != "use case"}, as_json=False, title=row["use case"])
+    print(f"the whole loop took {seconds:.0f} s; everything is in {settings.home}")
+    print(f"trained as {SCIENTIST}, approved as {APPROVER}")
+
+
+def _wait(url: str, settings: Settings) -> None:
+    print("left running until Ctrl-C:")
+    print(f"  scoring  {url} (contract {url}/openapi.json, metrics {url}/metrics)")
+    print(f"  MLflow   http://{settings.host}:{settings.port + 1}")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print("stopping")

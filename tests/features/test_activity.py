@@ -1,0 +1,348 @@
+"""The activity state: equal to offline aggregates bit for bit, exact under duplicates, disorder and late outcomes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import textwrap
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from configs.errors import FeatureError
+from configs.loading import load_use_case
+from configs.settings import Settings
+from configs.use_case import Aggregate, Table, UseCase
+from features.activity import Activity
+from features.frame import training_frame
+from features.request import Outcome, ScoringRequest
+
+START = datetime(2025, 3, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+NUMERIC = ("count", "sum", "mean", "min", "max", "std", "distinct", "since_last")
+
+
+def aggregate(**parts: Any) -> Aggregate:
+    return Aggregate.model_validate({"entity": "card", "functions": ("count",), "windows": ("1h",)} | parts)
+
+
+AGGREGATES = (
+    aggregate(column="amount", functions=NUMERIC, windows=("1h", "1d")),
+    aggregate(column="amount", functions=NUMERIC, windows=("1h",), current=False, name="earlier"),
+    aggregate(column="amount", functions=NUMERIC, windows=("2h",), delay="1h", decimals=0, name="delayed"),
+    aggregate(
+        column="amount", functions=NUMERIC, windows=("1d",), where="channel = 'online' AND amount > 1", name="web"
+    ),
+    aggregate(functions=("count", "since_last"), windows=("1h", "1d"), where="card = 'C1' AND hour(event_time) < 5"),
+    aggregate(functions=("count", "since_last"), windows=("1d",), name="plain"),
+    aggregate(column="device", functions=("distinct", "count"), windows=("1d",)),
+    aggregate(entity=("customer", "device"), column="channel", functions=("distinct", "count"), windows=("3h",)),
+    aggregate(entity="terminal", column="is_fraud", functions=("count", "sum", "mean"), windows=("3h",), delay="2h"),
+    aggregate(entity="terminal", column="is_fraud", functions=("sum",), windows=("3h",), name="undelayed"),
+)
+
+
+def use_case_with(settings: Settings, *aggregates: Aggregate) -> UseCase:
+    parts = {
+        "name": f"test_{uuid.uuid4().hex[:12]}",
+        "simulator": None,
+        "tables": {"transactions": Table(path="events.parquet", time="tx_time")},
+        "views": {},
+        "derived": {},
+        "aggregates": aggregates,
+        "label": load_use_case("fraud", settings).label.model_copy(update={"maturity": 3 * HOUR}),
+    }
+    return load_use_case("fraud", settings).model_copy(update=parts)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def online(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    if request.param == "sqlite":
+        return settings
+    return settings.model_copy(update={"redis_url": request.getfixturevalue("redis_url")})
+
+
+@pytest.fixture
+def activity(online: Settings) -> Iterator[Activity]:
+    part = aggregate(column="amount", functions=("count", "sum", "since_last"), windows=("1h",))
+    fraud = aggregate(entity="terminal", column="is_fraud", functions=("count", "sum"), windows=("1d",), delay="1h")
+    state = Activity(use_case_with(online, part, fraud), online)
+    yield state
+    state.clear()
+    state.close()
+
+
+def event(event_id: str, minutes: float, **parts: Any) -> ScoringRequest:
+    entities = {"card": "C1", "customer": "K1", "terminal": "T1", "device": "D1"} | parts.pop("entities", {})
+    fields = {"amount": 10.0, "channel": "chip"} | parts
+    return ScoringRequest(event_id, START + timedelta(minutes=minutes), entities, fields)
+
+
+moments = st.builds(
+    lambda hours, minutes, offset: START + timedelta(hours=hours, minutes=30 * minutes, microseconds=offset),
+    st.integers(0, 8),
+    st.integers(0, 1),
+    st.sampled_from((-1, 0, 0, 0, 1)),
+)
+amounts = st.one_of(
+    st.none(),
+    st.sampled_from((0.0, 0.005, 1.005, 2.675, 10.0, 1e9 + 0.125, -3.5)),
+    st.floats(-1e6, 1e6).map(lambda value: round(value, 3) + 0.0),
+)
+rows = st.fixed_dictionaries(
+    {
+        "tx_time": moments,
+        "customer_id": st.sampled_from(("K1", "K2", None)),
+        "card_id": st.sampled_from(("C1", "C1", "C2", None)),
+        "terminal_id": st.sampled_from(("T1", "T2")),
+        "device_id": st.sampled_from(("D1", "D2", None)),
+        "amount": amounts,
+        "channel": st.sampled_from(("chip", "online", None)),
+        "is_fraud": st.sampled_from((0, 1, 1, None)),
+        "outcome_at": st.one_of(st.none(), moments),
+    }
+)
+
+
+def written(folder: Path, history: list[dict[str, Any]]) -> None:
+    stamp, text = pa.timestamp("us", tz="UTC"), pa.string()
+    types = {"tx_time": stamp, "outcome_at": stamp, "amount": pa.float64(), "is_fraud": pa.int64()}
+    types["cross_border"] = pa.bool_()
+    complete = [row | {"merchant_category": None, "cross_border": None} for row in history]
+    schema = pa.schema([(name, types.get(name, text)) for name in complete[0]])
+    pq.write_table(pa.Table.from_pylist(complete, schema=schema), folder / "events.parquet")
+
+
+def asked(row: dict[str, Any]) -> tuple[ScoringRequest, Outcome]:
+    entities = {name: row[f"{name}_id"] for name in ("customer", "card", "terminal", "device")}
+    fields = {"amount": row["amount"], "channel": row["channel"], "merchant_category": None, "cross_border": None}
+    request = ScoringRequest(row["transaction_id"], row["tx_time"], entities, fields)
+    return request, Outcome(row["is_fraud"], row["outcome_at"])
+
+
+def offline(use_case: UseCase, settings: Settings) -> dict[str, dict[str, float | None]]:
+    frame = training_frame(use_case, settings)
+    names = [name for name in frame.features.columns if name not in use_case.request]
+    values = frame.features[names].astype(object).where(frame.features[names].notna(), None)
+    return dict(zip(frame.events["event_id"], values.to_dict("records"), strict=True))
+
+
+def compare(history: list[dict[str, Any]], feed: str, redis_url: str | None, draw: st.DataObject) -> None:
+    history = [row | {"transaction_id": f"E{index}"} for index, row in enumerate(history)]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(home=Path(folder) / "home", data=Path(folder), redis_url=redis_url)
+        use_case = use_case_with(settings, *AGGREGATES)
+        written(Path(folder), history)
+        expected = offline(use_case, settings)
+        with closing(Activity(use_case, settings)) as state:
+            found = feed_in_disorder(state, history, draw) if feed == "disorder" else feed_in_time(state, history, draw)
+            state.clear()
+    for event_id, values in found.items():
+        assert {name: repr(value) for name, value in values.items()} == {
+            name: repr(value) for name, value in expected[event_id].items()
+        }
+
+
+def fed(state: Activity, events: list[tuple[ScoringRequest, Outcome]], draw: st.DataObject) -> None:
+    """Events in any order, some twice, some in bulk; outcomes after the events they belong to."""
+    shuffled = draw.draw(st.permutations(events + events[:2]))
+    bulk = draw.draw(st.integers(0, len(shuffled)))
+    state.seed(shuffled[:bulk])
+    for request, _ in shuffled[bulk:]:
+        state.record(request)
+    for request, outcome in shuffled:
+        if outcome.label is not None:
+            state.outcome(request.event_id, outcome.label, outcome.known)
+
+
+def feed_in_disorder(state: Activity, history: list[dict[str, Any]], draw: st.DataObject) -> dict[str, Any]:
+    """Everything first, then every event's values at its own time: later events must not show."""
+    events = [asked(row) for row in history]
+    fed(state, events, draw)
+    return {request.event_id: state.values(request) for request, _ in events}
+
+
+def feed_in_time(state: Activity, history: list[dict[str, Any]], draw: st.DataObject) -> dict[str, Any]:
+    """All events of a moment, then the values of each of them."""
+    found = {}
+    for _, moment in groupby(sorted(history, key=lambda row: row["tx_time"]), key=lambda row: row["tx_time"]):
+        events = [asked(row) for row in moment]
+        fed(state, events, draw)
+        found |= {request.event_id: state.values(request) for request, _ in events}
+    return found
+
+
+GENERATED = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+
+
+@pytest.mark.parametrize("feed", ["disorder", "in time"])
+@given(history=st.lists(rows, min_size=1, max_size=16), draw=st.data())
+@hypothesis_settings(max_examples=25, **GENERATED)
+def test_values_equal_the_offline_aggregates_bit_for_bit(feed: str, history: list[Any], draw: st.DataObject) -> None:
+    compare(history, feed, None, draw)
+
+
+@given(history=st.lists(rows, min_size=1, max_size=16), draw=st.data())
+@hypothesis_settings(max_examples=15, **GENERATED)
+def test_values_on_redis_equal_the_offline_aggregates(redis_url: str, history: list[Any], draw: st.DataObject) -> None:
+    compare(history, "disorder", redis_url, draw)
+
+
+def test_an_event_counts_in_its_own_windows_recorded_or_not(activity: Activity) -> None:
+    request = event("E1", 0)
+    before = activity.values(request)
+    activity.record(request)
+    assert activity.values(request) == before
+    assert before["card_amount_count_1h"] == 1.0
+
+
+def test_the_same_event_id_enters_once(activity: Activity) -> None:
+    activity.record(event("E1", 0))
+    activity.record(event("E1", 5))
+    assert activity.values(event("E2", 10))["card_amount_count_1h"] == 2.0
+
+
+def test_a_missing_key_gives_missing_aggregates_and_touches_no_other_key(activity: Activity) -> None:
+    nobody = {"card": None}
+    activity.record(event("E1", 0, entities=nobody))
+    values = activity.values(event("E2", 1, entities=nobody))
+    assert (values["card_amount_count_1h"], values["terminal_is_fraud_count_1d"]) == (None, 0.0)
+    assert activity.values(event("E3", 2))["card_amount_count_1h"] == 1.0
+
+
+def test_an_outcome_counts_from_its_delay_on(activity: Activity) -> None:
+    activity.record(event("E1", 0))
+    assert activity.outcome("E1", 1, START + timedelta(minutes=30))
+    assert activity.values(event("E2", 59))["terminal_is_fraud_sum_1d"] == 0.0
+    assert activity.values(event("E2", 60))["terminal_is_fraud_sum_1d"] == 1.0
+
+
+def test_an_outcome_that_came_after_its_delay_never_counts(activity: Activity) -> None:
+    activity.record(event("E1", 0))
+    activity.outcome("E1", 1, START + timedelta(minutes=61))
+    assert activity.values(event("E2", 100))["terminal_is_fraud_sum_1d"] == 0.0
+
+
+def test_a_corrected_outcome_replaces_the_first(activity: Activity) -> None:
+    activity.record(event("E1", 0))
+    activity.outcome("E1", 1, START)
+    activity.outcome("E1", 0, START)
+    assert activity.values(event("E2", 100))["terminal_is_fraud_sum_1d"] == 0.0
+    assert activity.values(event("E2", 100))["terminal_is_fraud_count_1d"] == 1.0
+
+
+def test_an_outcome_of_an_unknown_event_is_no_event(activity: Activity) -> None:
+    assert not activity.outcome("E9", 1)
+
+
+def test_seeding_again_adds_nothing_but_takes_over_outcomes(activity: Activity) -> None:
+    history = [(event(f"E{index}", index), Outcome(None, None)) for index in range(30)]
+    assert activity.seed(history) == 30
+    assert activity.seed([(request, Outcome(1, START)) for request, _ in history]) == 0
+    later = activity.values(event("L", 100))
+    assert (later["terminal_is_fraud_sum_1d"], later["terminal_is_fraud_count_1d"]) == (30.0, 30.0)
+
+
+def test_recording_again_does_not_forget_an_outcome(activity: Activity) -> None:
+    activity.record(event("E1", 0))
+    activity.outcome("E1", 1, START)
+    activity.record(event("E1", 0))
+    activity.seed([(event("E1", 0), Outcome(None, None))])
+    assert activity.values(event("E2", 100))["terminal_is_fraud_sum_1d"] == 1.0
+
+
+def test_events_that_no_window_needs_are_dropped(activity: Activity) -> None:
+    activity.record(event("E1", 0))
+    activity.record(event("E2", 60 * 24 * 3))
+    assert activity.values(event("E3", 1))["card_amount_count_1h"] == 1.0
+    activity.outcome("E1", 1, START)
+    assert activity.values(event("E3", 90))["terminal_is_fraud_count_1d"] == 0.0
+
+
+def test_an_event_from_the_future_does_not_drop_the_present(activity: Activity) -> None:
+    now = datetime.now(UTC)
+    activity.record(replace(event("E1", 0), event_time=now - timedelta(minutes=5)))
+    activity.record(replace(event("E2", 0), event_time=now + timedelta(days=3650)))
+    assert activity.values(replace(event("E3", 0), event_time=now))["card_amount_count_1h"] == 2.0
+
+
+def test_processes_that_record_the_same_events_at_once_count_each_once(online: Settings) -> None:
+    use_case = use_case_with(online, aggregate(windows=("1d",)))
+    program = textwrap.dedent(
+        """
+        import sys
+        from datetime import UTC, datetime, timedelta
+        from pathlib import Path
+        from configs.settings import Settings
+        from configs.use_case import UseCase
+        from features.activity import Activity
+        from features.request import ScoringRequest
+        home, url, use_case = sys.argv[1:]
+        state = Activity(UseCase.model_validate_json(use_case), Settings(home=Path(home), redis_url=url or None))
+        for n in range(150):
+            time = datetime(2025, 3, 1, tzinfo=UTC) + timedelta(seconds=n * 7 % 150)
+            state.record(ScoringRequest(f"E{n * 7 % 150}", time, {"card": "C1"}, {"amount": 1.0}))
+        state.close()
+        """
+    )
+    arguments = [str(online.home), online.redis_url or "", use_case.model_dump_json()]
+    writers = [subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [writer.communicate(timeout=100)[1] for writer in writers] == [b"", b"", b""]
+    with closing(Activity(use_case, online)) as state:
+        values = state.values(event("L", 60))
+        state.clear()
+    assert values == {"card_count_1d": 151.0}
+
+
+def test_another_definition_does_not_read_this_state(online: Settings) -> None:
+    use_case = use_case_with(online, aggregate(column="amount", functions=("sum",)))
+    changed = use_case.model_copy(update={"aggregates": (aggregate(column="amount", functions=("max",)),)})
+    first, second = Activity(use_case, online), Activity(changed, online)
+    first.record(event("E1", 0))
+    assert second.values(event("E2", 1)) == {"card_amount_max_1h": 10.0}
+    first.clear()
+    first.close()
+    second.close()
+
+
+def test_a_pair_is_not_confused_with_another_pair_of_the_same_letters(online: Settings) -> None:
+    state = Activity(use_case_with(online, aggregate(entity=("customer", "device"))), online)
+    state.record(event("E1", 0, entities={"customer": "a|1:b", "device": "c"}))
+    values = state.values(event("E2", 1, entities={"customer": "a", "device": "b|1:c"}))
+    state.clear()
+    state.close()
+    assert values == {"customer_device_count_1h": 1.0}
+
+
+def test_events_of_another_table_enter_by_seeding(online: Settings) -> None:
+    part = aggregate(table="calls", column="seconds", functions=("sum",), where="kind = 'in'")
+    use_case = use_case_with(online, part)
+    tables = use_case.tables | {"calls": Table(path="calls.parquet", time="at")}
+    use_case = use_case.model_copy(update={"tables": tables})
+    state = Activity(use_case, online)
+    assert state.inputs("calls") == (("card",), ("kind", "seconds"))
+    kinds = enumerate(("in", "out", "in"))
+    calls = [replace(event(f"A{n}", n), fields={"seconds": 1.5, "kind": kind}) for n, kind in kinds]
+    state.seed([(call, Outcome(None, None)) for call in calls], table="calls")
+    values = state.values(event("E1", 10))
+    state.clear()
+    state.close()
+    assert values == {"card_seconds_sum_1h": 3.0}
+
+
+def test_a_column_that_a_request_lacks_is_named(settings: Settings) -> None:
+    with pytest.raises(FeatureError, match="amuont"):
+        Activity(use_case_with(settings, aggregate(column="amuont", functions=("sum",))), settings)

@@ -1,0 +1,240 @@
+"""From raw tables to a filed candidate: frame, search, test, comparison with the champion, gates, registry, audit."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from configs.console import Ticker
+from configs.errors import TrainingError
+from configs.settings import Settings
+from configs.use_case import RandomSplit, TimeSplit, UseCase
+from features.sources import table_path
+from features.store import FeatureStore
+from training.candidate import STEPS as CANDIDATE_STEPS
+from training.candidate import Candidate, build_candidate
+from training.evidence import metrics as figures_of
+from training.evidence.fairness import selection_rates
+from training.governance.gates import Verdict, judge
+from training.governance.ledger import Filing, Ledger
+from training.governance.registry import CANDIDATE, Registry, SourceTable, Submission
+from training.governance.release import Release, current_release, current_version, folder_digest
+
+if TYPE_CHECKING:
+    from features.frame import Frame
+
+STEPS = CANDIDATE_STEPS + 2
+"""Steps that `train` advances a ticker by, beside the trials of the search."""
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """A registered candidate. `folder` holds a copy of what was registered; `seconds` is the wall-clock time."""
+
+    use_case: str
+    version: int
+    run_id: str
+    verdict: Verdict
+    metrics: dict[str, float]
+    seconds: float
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The champion's metrics to hold a candidate against. `basis` says which rows they come from."""
+
+    version: int
+    metrics: dict[str, float]
+    basis: str
+
+
+def train(
+    use_case: UseCase,
+    settings: Settings,
+    *,
+    author: str,
+    reason: str = "requested",
+    split: TimeSplit | RandomSplit | None = None,
+    ticker: Ticker | None = None,
+) -> TrainedVersion:
+    """Train, judge and register one candidate; the version it becomes gets the alias `@candidate` and an audit row.
+
+    `split` replaces the use case's own, for a retraining on later data. Whatever fails leaves no version behind.
+    """
+    started_at, started = datetime.now(UTC), time.monotonic()
+    champion = current_release(use_case.name, settings) if current_version(use_case.name, settings) else None
+    frame = _frame(use_case, settings, split or use_case.split, ticker)
+    candidate = build_candidate(use_case, frame, settings, period=split, ticker=ticker)
+    try:
+        verdict = _judged(use_case, frame, candidate, champion)
+        tables = _tables(use_case, settings, frame)
+        _note(ticker, "registering")
+        tags = _tags(use_case, candidate, verdict, author, reason)
+        made = Registry(settings).register(_submission(use_case, candidate, tags, tables, started_at))
+    except BaseException:
+        shutil.rmtree(candidate.folder, ignore_errors=True)
+        raise
+    Ledger(settings).file(
+        Filing(
+            use_case=use_case.name,
+            version=made.version,
+            author=author,
+            run_id=made.run_id,
+            verdict=verdict,
+            metrics=_finite(candidate.metrics),
+            digest=folder_digest(candidate.folder),
+            reason=reason,
+            lineage=tags | {"tables": [vars(table) for table in tables]},
+        )
+    )
+    Registry(settings).set_alias(use_case.name, CANDIDATE, made.version)
+    folder = _kept(candidate.folder, f"{use_case.name}-{made.version}")
+    _step(ticker, f"version {made.version} {'passed' if verdict.passed else 'did not pass'} its gates")
+    seconds = time.monotonic() - started
+    return TrainedVersion(use_case.name, made.version, made.run_id, verdict, candidate.metrics, seconds, folder)
+
+
+def compare(use_case: UseCase, champion: Release, frame: Frame, candidate: Candidate) -> Comparison:
+    """Score the champion on the candidate's test rows.
+
+    Two cases can't be compared on the same rows, and take the metrics the champion was approved with: folds by chance,
+    whose rows the champion was fitted on, and a champion that needs features which the use case no longer defines.
+    """
+    released = {name: float(value) for name, value in champion.manifest["metrics"].items() if value is not None}
+    if candidate.evidence["split"]["by"] == "random":
+        return Comparison(
+            champion.version, released, "as approved: folds by chance hold rows the champion was fitted on"
+        )
+    rows = candidate.test_rows
+    try:
+        encoded = champion.model.encode(frame.features.iloc[rows])
+    except TrainingError:
+        return Comparison(champion.version, released, "as approved: its features are no longer defined")
+    events = frame.events.iloc[rows]
+    labels = events["label"].to_numpy(dtype="float64")
+    found = figures_of.compute(use_case, labels, champion.model.probability(encoded), events)
+    return Comparison(champion.version, found, "the candidate's test rows")
+
+
+def _frame(use_case: UseCase, settings: Settings, period: TimeSplit | RandomSplit, ticker: Ticker | None) -> Frame:
+    _note(ticker, "building the training frame")
+    start, end = (period.train.start, period.test.end) if isinstance(period, TimeSplit) else (None, None)
+    frame = FeatureStore(use_case, settings).training_frame(start=start, end=end, ticker=ticker)
+    _step(ticker, f"{len(frame.events):,} rows")
+    return frame
+
+
+def _judged(use_case: UseCase, frame: Frame, candidate: Candidate, champion: Release | None) -> Verdict:
+    """The verdict, which is also written into the candidate's folder with what it was compared with."""
+    comparison = compare(use_case, champion, frame, candidate) if champion else None
+    rates = selection_rates(use_case, frame.events.iloc[candidate.test_rows], candidate.test_probability)
+    verdict = judge(
+        use_case,
+        candidate.metrics,
+        candidate.evidence,
+        champion_metrics=comparison.metrics if comparison else None,
+        selection_rates=rates,
+    )
+    content = verdict.to_json() | {"champion": vars(comparison) if comparison else None, "selection_rates": rates}
+    (candidate.folder / "verdict.json").write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    return verdict
+
+
+def _submission(
+    use_case: UseCase,
+    candidate: Candidate,
+    tags: Mapping[str, str],
+    tables: tuple[SourceTable, ...],
+    started_at: datetime,
+) -> Submission:
+    bounds = {
+        f"{name}.{end}": value
+        for name, pair in candidate.intervals.items()
+        for end, value in zip(("low", "high"), pair, strict=True)
+    }
+    return Submission(
+        use_case=use_case.name,
+        folder=candidate.folder,
+        learner=candidate.model.learner,
+        features=candidate.model.names,
+        params=candidate.params,
+        metrics=candidate.metrics | bounds,
+        tags=tags,
+        tables=tables,
+        started_at=started_at,
+    )
+
+
+def _tags(use_case: UseCase, candidate: Candidate, verdict: Verdict, author: str, reason: str) -> dict[str, str]:
+    return {
+        "author": author,
+        "reason": reason,
+        "kind": use_case.kind,
+        "verdict": "passed" if verdict.passed else "failed",
+        "data_hash": str(candidate.evidence["data_hash"]),
+        "definition_hash": str(candidate.evidence["definition_hash"]),
+        "seed": str(candidate.evidence["seed"]),
+        "code": code_version(),
+    }
+
+
+def _tables(use_case: UseCase, settings: Settings, frame: Frame) -> tuple[SourceTable, ...]:
+    from pyarrow.parquet import read_metadata
+
+    paths = {name: table_path(use_case, name, settings) for name in use_case.tables}
+    return tuple(
+        SourceTable(
+            name, str(path), read_metadata(path).num_rows if path.suffix == ".parquet" else None, frame.data_hash
+        )
+        for name, path in paths.items()
+    )
+
+
+def code_version() -> str:
+    """The git commit of this code, with `-modified` if files differ from it; without git, the package's version."""
+    git = shutil.which("git")
+    here = Path(__file__).parent
+    commands = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
+    if git:
+        runs = [
+            subprocess.run([git, "-C", str(here), *each], capture_output=True, text=True, check=False)  # noqa: S603  # no input
+            for each in commands
+        ]
+        if all(run.returncode == 0 for run in runs):
+            return runs[0].stdout.strip() + ("-modified" if runs[1].stdout.strip() else "")
+    try:
+        return f"risk-platform {metadata.version('risk-platform')}"
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _kept(folder: Path, name: str) -> Path:
+    """The candidate's folder under the name of its version."""
+    final = folder.with_name(name)
+    shutil.rmtree(final, ignore_errors=True)
+    return folder.rename(final)
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def _note(ticker: Ticker | None, text: str) -> None:
+    if ticker is not None:
+        ticker.note(text)
+
+
+def _step(ticker: Ticker | None, text: str) -> None:
+    if ticker is not None:
+        ticker.advance()
+        ticker.note(text)
