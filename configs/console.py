@@ -50,7 +50,10 @@ def show(data: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell(row.get(column)) for column in rows[0]))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no edge to wrap at
+        console = Console(width=200)
+    console.print(table)
 
 
 def cell(value: Any) -> str:

@@ -11,9 +11,12 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonS
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PATTERN = re.compile(r"(\d+)([smhdw])")
 
+LONGEST = timedelta(days=36_500)
+"""A century: longer ones would leave the range of times when they are added to one."""
+
 
 def parse(text: object) -> timedelta:
-    """A duration of at least zero seconds.
+    """A duration of at least zero seconds and at most `LONGEST`.
 
     >>> parse("7d")
     datetime.timedelta(days=7)
@@ -23,7 +26,10 @@ def parse(text: object) -> timedelta:
     match = _PATTERN.fullmatch(str(text).strip())
     if not match:
         raise ValueError("a whole number and a unit, such as 30m, 12h, 7d or 2w")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"at most {LONGEST.days}d")
+    return timedelta(seconds=seconds)
 
 
 def render(value: timedelta) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from configs.contradictions import contradictions
 from configs.errors import ConfigError
 from configs.references import dangling
 from configs.settings import Settings
@@ -115,8 +116,9 @@ def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, A
 
 
 def parse(raw: Mapping[str, Any], *, file: str = "use case") -> UseCase:
-    """Plain data -> `UseCase`, or one `UseCaseError` that lists structural mistakes and dangling names together."""
+    """Plain data -> `UseCase`, or one `UseCaseError` with its structure, dangling names and contradictions together."""
     problems = [_dangling_problem(*found) for found in dangling(raw)]
+    problems += [Problem(path, repr(value), expected) for path, value, expected in contradictions(raw)]
     try:
         use_case = UseCase.model_validate(raw)
     except ValidationError as error:
@@ -133,6 +135,7 @@ def _dangling_problem(path: str, value: str, what: str, valid: list[str]) -> Pro
 
 def _structural_problem(error: Any) -> Problem:
     location = [part for part in error["loc"] if part not in {"time", "random"} or error["loc"][0] != "split"]
+    location = [part for part in location if part != "[key]"]  # how pydantic says that a key of a mapping is at fault
     path = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         valid = sorted(_keys_at(location[:-1]))

@@ -15,35 +15,32 @@ Dangling = tuple[str, str, str, list[str]]
 def dangling(raw: Mapping[str, Any]) -> Iterator[Dangling]:
     """Every name that points nowhere. Tolerates any shape: what has the wrong type is reported by the schema."""
     tables, entities = _names(raw, "tables"), _names(raw, "entities")
-    yield from _check("event.table", _get(raw, "event", "table"), "a table", tables)
-    for index, aggregate in enumerate(_list(raw.get("aggregates"))):
+    yield from _check("event.table", get(raw, "event", "table"), "a table", tables)
+    for index, aggregate in enumerate(as_list(raw.get("aggregates"))):
         entity = aggregate.get("entity")
         for name in entity if isinstance(entity, list) else [entity]:
             yield from _check(f"aggregates.{index}.entity", name, "an entity", entities)
         yield from _check(f"aggregates.{index}.table", aggregate.get("table"), "a table", tables)
-    for name, view in _mapping(raw.get("views")).items():
-        yield from _check(f"views.{name}.table", _get(view, "table"), "a table", tables)
-        yield from _check(f"views.{name}.entity", _get(view, "entity"), "an entity", entities)
-    yield from _check("split.drop_known", _get(raw, "split", "drop_known"), "an entity", entities)
+    for name, view in as_mapping(raw.get("views")).items():
+        yield from _check(f"views.{name}.table", get(view, "table"), "a table", tables)
+        yield from _check(f"views.{name}.entity", get(view, "entity"), "an entity", entities)
+    yield from _check("split.drop_known", get(raw, "split", "drop_known"), "an entity", entities)
     yield from _features(raw)
     yield from _decisions(raw)
 
 
 def _features(raw: Mapping[str, Any]) -> Iterator[Dangling]:
     features = feature_names(raw)
-    for name in _mapping(raw.get("monotone")):
+    for name in as_mapping(raw.get("monotone")):
         yield from _check(f"monotone.{name}", name, "a feature", features)
-    for index, name in enumerate(_items(_get(raw, "training", "exclude"))):
+    for index, name in enumerate(_items(get(raw, "training", "exclude"))):
         yield from _check(f"training.exclude.{index}", name, "a feature", features)
-    for name in _mapping(raw.get("protected")):
-        if name in features:
-            yield f"protected.{name}", name, "a name that is not also a feature, since it is protected", []
 
 
 def _decisions(raw: Mapping[str, Any]) -> Iterator[Dangling]:
-    policy = _mapping(raw.get("policy"))
-    bands = _list(policy.get("bands"))
-    rules = _list(policy.get("rules"))
+    policy = as_mapping(raw.get("policy"))
+    bands = as_list(policy.get("bands"))
+    rules = as_list(policy.get("rules"))
     decisions = list(dict.fromkeys(str(part["decision"]) for part in [*bands, *rules] if "decision" in part))
     yield from _check("policy.fallback", policy.get("fallback"), "a decision of a band or rule", decisions)
     for index, decision in enumerate(_items(policy.get("adverse"))):
@@ -54,23 +51,24 @@ def _decisions(raw: Mapping[str, Any]) -> Iterator[Dangling]:
 
 def feature_names(raw: Mapping[str, Any]) -> list[str]:
     """Names of all features a use case defines, from its raw or dumped form."""
-    request = [name for name, column in _mapping(raw.get("request")).items() if _feature_column(column)]
+    request = [name for name, column in as_mapping(raw.get("request")).items() if _feature_column(column)]
     views = [
         f"{name}__{column}"
-        for name, view in _mapping(raw.get("views")).items()
-        for column, contract in _mapping(_get(view, "columns")).items()
+        for name, view in as_mapping(raw.get("views")).items()
+        for column, contract in as_mapping(get(view, "columns")).items()
         if _feature_column(contract)
     ]
-    aggregates = [name for part in _list(raw.get("aggregates")) for name in _aggregate_names(part)]
-    return [*request, *views, *aggregates, *_mapping(raw.get("derived"))]
+    aggregates = [name for part in as_list(raw.get("aggregates")) for name in aggregate_names(part)]
+    return [*request, *views, *aggregates, *as_mapping(raw.get("derived"))]
 
 
 def _feature_column(column: Any) -> bool:
-    column = _mapping(column)
+    column = as_mapping(column)
     return bool(column.get("feature", True)) and column.get("type") != "time"
 
 
-def _aggregate_names(part: Mapping[str, Any]) -> Iterator[str]:
+def aggregate_names(part: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the features that one aggregate defines."""
     entity = part.get("entity")
     parts = [*(entity if isinstance(entity, list) else [entity]), part.get("column")]
     stem = part.get("name") or "_".join(str(piece) for piece in parts if piece)
@@ -87,17 +85,19 @@ def _check(path: str, value: Any, what: str, valid: list[str]) -> Iterator[Dangl
         yield path, value, what, valid
 
 
-def _get(raw: Any, *path: str) -> Any:
+def get(raw: Any, *path: Any) -> Any:
+    """What stands at a path; None where the path ends early or a part of it is no name."""
     for key in path:
-        raw = _mapping(raw).get(key)
+        raw = as_mapping(raw).get(key) if isinstance(key, str) else None
     return raw
 
 
 def _names(raw: Mapping[str, Any], key: str) -> list[str]:
-    return [str(name) for name in _mapping(raw.get(key))]
+    return [str(name) for name in as_mapping(raw.get(key))]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -105,5 +105,6 @@ def _items(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
-def _list(value: Any) -> list[Mapping[str, Any]]:
+def as_list(value: Any) -> list[Mapping[str, Any]]:
+    """The mappings in a list; nothing of anything else."""
     return [item for item in _items(value) if isinstance(item, Mapping)]

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from configs.durations import Duration, Window
 
 AggregateFunction = Literal["count", "sum", "mean", "min", "max", "std", "distinct", "since_last"]
 LearnerName = Literal["scorecard", "lightgbm", "xgboost"]
 Objective = Literal["auc", "average_precision"]
+Metric = Literal[
+    "auc",
+    "gini",
+    "ks",
+    "average_precision",
+    "brier",
+    "ece",
+    "recall_at_1pct_fpr",
+    "card_precision_at_100",
+    "score_psi",
+]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class Section(BaseModel):
-    """A part of the file: frozen, and a key that isn't declared is an error."""
+def _naive_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+Moment = Annotated[datetime, AfterValidator(_naive_utc)]
+"""A time in UTC; one with an offset is converted, so that all of a use case can be compared."""
+
+
+class Section(BaseModel):
+    """A part of the file: frozen; a key that isn't declared, or a number that isn't finite, is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class Drift(Section):
@@ -31,8 +50,8 @@ class Drift(Section):
 
     kind: Literal["feature_shift", "concept_shift", "broken_feed", "new_category"]
     column: str
-    start: datetime | None = Field(None, description="first event time that is changed; none: the whole period")
-    end: datetime | None = None
+    start: Moment | None = Field(None, description="first event time that is changed; none: the whole period")
+    end: Moment | None = None
     factor: float = 1.0
     offset: float = 0.0
     share: float = Field(1.0, gt=0, le=1)
@@ -78,6 +97,14 @@ class Column(Section):
         """Times are never features themselves: derive an age from them."""
         return self.feature and self.type != "time"
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Column:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("`min` at most `max`")
+        if self.type == "category" and not all(isinstance(code, str) for code in self.missing):
+            raise ValueError("the `missing` codes of a category as texts, the way callers send them: '0' instead of 0")
+        return self
+
 
 class Event(Section):
     """The row that is scored."""
@@ -118,7 +145,9 @@ class Aggregate(Section):
     column: str | None = Field(None, description="what is aggregated; none: only count and since_last")
     table: str | None = Field(None, description="the table of the events; none: the event table")
     name: Name | None = Field(None, description="stem of the feature names; none: the entity and the column")
-    where: str | None = Field(None, description="SQL condition over the table's columns")
+    where: str | None = Field(
+        None, description="condition: over the table's columns; for the event table over request fields and entities"
+    )
     delay: Duration = Field(default="0s", validate_default=True)
     current: bool = Field(True, description="whether the event itself is in its own window")
     decimals: int = Field(2, ge=0, le=6, description="decimals kept in exact sums")
@@ -132,6 +161,13 @@ class Aggregate(Section):
     def stem(self) -> str:
         """Start of the feature names, such as `customer_amount`."""
         return self.name or "_".join([*self.entities, *([self.column] if self.column else [])])
+
+    @model_validator(mode="after")
+    def _column_where_needed(self) -> Aggregate:
+        wanting = [function for function in self.functions if function not in {"count", "since_last"}]
+        if self.column is None and wanting:
+            raise ValueError(f"{', '.join(wanting)} need a `column`; without one: count and since_last")
+        return self
 
 
 class View(Section):
@@ -147,8 +183,8 @@ class View(Section):
 class Period(Section):
     """Event times from `start` (included) to `end` (excluded)."""
 
-    start: datetime
-    end: datetime
+    start: Moment
+    end: Moment
 
     @model_validator(mode="after")
     def _ordered(self) -> Period:
@@ -198,8 +234,8 @@ class Training(Section):
 class Gates(Section):
     """Bars a candidate must pass before anyone may approve it."""
 
-    minimum: dict[str, float] = Field({}, description="metric -> least value, on the out-of-time test")
-    maximum: dict[str, float] = Field({}, description="metric -> greatest value, such as ece or score_psi")
+    minimum: dict[Metric, float] = Field({}, description="metric -> least value, on the out-of-time test")
+    maximum: dict[Metric, float] = Field({}, description="metric -> greatest value, such as ece or score_psi")
     champion_margin: float = Field(0.005, ge=0, description="how much worse than the champion the objective may be")
     fairness_ratio: float = Field(
         0.0, ge=0, le=1, description="least ratio of selection rates between groups (four fifths: 0.8)"

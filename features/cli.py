@@ -21,7 +21,7 @@ def mount(front_door: typer.Typer) -> None:
 
 
 def simulate(name: UseCaseArgument, as_json: JsonOption = False) -> None:
-    """Write the tables of a simulated use case: history and live events."""
+    """Write the history and live events of a simulated world."""
     from configs.errors import FeatureError
     from features.simulators.world import simulate as simulate_world
     from features.sources import folder_of
@@ -38,7 +38,10 @@ def simulate(name: UseCaseArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def apply(name: UseCaseArgument, as_json: JsonOption = False) -> None:
-    """Define the use case in Feast's registry; afterwards `feast -c <folder>` works too."""
+    """Define the use case in Feast's registry.
+
+    Afterwards `feast -c <folder>` works on the same objects.
+    """
     from features.backfill import repository_folder
     from features.store import FeatureStore
 
@@ -50,7 +53,10 @@ def apply(name: UseCaseArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def backfill(name: UseCaseArgument, as_json: JsonOption = False) -> None:
-    """Write views and windowed aggregates of all history as Parquet; nothing is done if nothing changed."""
+    """Write views and windowed aggregates of all history.
+
+    They become Parquet files, Feast's sources. Nothing is done if nothing changed.
+    """
     from features.store import FeatureStore
 
     use_case, settings = opened(name)
@@ -83,7 +89,10 @@ def show_features(
     event: Annotated[str | None, typer.Option(help="An event id: print its values as known at its time.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the features with kind, origin and meaning; with --event the values of one event."""
+    """List the features, or with --event their values.
+
+    The list says where each feature comes from and what it means.
+    """
     from features.vector import features_of
 
     use_case, settings = opened(name)
@@ -104,7 +113,7 @@ def show_features(
 
 @app.command()
 def describe(name: UseCaseArgument, as_json: JsonOption = False) -> None:
-    """Check the event table against its contracts: rows that break a rule, by column."""
+    """Check the event table against its contracts."""
     from dataclasses import asdict
 
     from features.contracts import check

@@ -33,7 +33,10 @@ def monitor(
     report: Annotated[bool, typer.Option(help="Write the HTML reports.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a window of decisions: drift, performance on matured outcomes, alarms, and whether to retrain."""
+    """Judge a window of decisions: drift and performance.
+
+    Prints drift, performance on matured outcomes, alarms, and whether to retrain; writes the HTML reports.
+    """
     from monitoring.pipeline import monitor as judge_window
 
     use_case, settings = opened(name)
@@ -55,7 +58,7 @@ def alerts(
     limit: Annotated[int, typer.Option(min=1, help="Rows at most, the newest windows first.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List the alarms of monitored windows, the newest first."""
+    """List the alarms of monitored windows."""
     from configs.settings import load_settings
     from monitoring.history import History, plain
 
@@ -82,7 +85,10 @@ def retrain(
     as_of: AsOfOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a candidate on history and matured live decisions, if the newest window says so."""
+    """Train a new candidate if the newest window says so.
+
+    It learns from history and matured live decisions, and waits for approval.
+    """
     from monitoring.pipeline import monitor as judge_window
 
     use_case, settings = opened(name)
@@ -176,7 +182,10 @@ def demo(
         bool, typer.Option("--exit", help="End after the closing table instead of leaving servers running.")
     ] = False,
 ) -> None:
-    """Run the whole loop in an empty home folder: simulate, train, approve, serve, drift, monitor, retrain."""
+    """Run the whole loop in an empty home folder.
+
+    Simulates or reads tables, trains, approves, serves, sends drifting traffic, monitors and retrains.
+    """
     from configs.settings import load_settings
     from monitoring.demo import demo as run_demo
 

@@ -80,7 +80,13 @@ def _place(key: str | None) -> float:
 
 
 def send(
-    traffic: Traffic, client: Client, store: FeatureStore, use_case: UseCase, settings: Settings, *, ticker: Ticker
+    traffic: Traffic,
+    client: Client,
+    store: FeatureStore,
+    use_case: UseCase,
+    settings: Settings,
+    *,
+    ticker: Ticker | None = None,
 ) -> list[float]:
     """Ask for a decision on each scored event, in order of time, and give the seconds each took over HTTP.
 
@@ -104,7 +110,8 @@ def send(
             began = time.perf_counter()
             client.decide(request)
             seconds.append(time.perf_counter() - began)
-            ticker.advance()
+            if ticker:
+                ticker.advance()
     finally:
         online.close()
     return seconds

@@ -27,7 +27,10 @@ def package(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack code, use cases and approved releases into a Bento that `risk serve` or `bentoml serve` runs."""
+    """Pack code and approved releases into a Bento.
+
+    `risk serve` or plain `bentoml serve` runs it.
+    """
     from configs.settings import load_settings
     from serving.packaging import package as build
 
@@ -43,7 +46,10 @@ def serve(
         bool, typer.Option("--development", help="Serve this code and the approved releases, without a Bento.")
     ] = False,
 ) -> None:
-    """Serve decisions over HTTP from the Bento built last, until Ctrl-C."""
+    """Serve decisions over HTTP until Ctrl-C.
+
+    Runs the Bento built last; `--development` runs this code.
+    """
     import signal
 
     from configs.settings import load_settings
@@ -67,7 +73,10 @@ def serve(
 
 
 def decide(use_case: UseCaseArgument, file: FileOption, url: UrlOption = None, as_json: JsonOption = False) -> None:
-    """Send one request (a JSON file, `-` for standard input) to the service and print the decision."""
+    """Send one request to the service, print the decision.
+
+    The request is a JSON file, or `-` for standard input.
+    """
     import json
     import sys
 
@@ -89,7 +98,10 @@ def decide(use_case: UseCaseArgument, file: FileOption, url: UrlOption = None, a
 
 
 def outcomes(use_case: UseCaseArgument, file: FileOption, url: UrlOption = None, as_json: JsonOption = False) -> None:
-    """Turn in outcomes (Parquet, CSV or JSON lines with event_id, label, known_at) over HTTP."""
+    """Turn in outcomes of decided events over HTTP.
+
+    The file is Parquet, CSV or JSON lines with event_id, label and known_at.
+    """
     from serving.turnin import read_outcomes, turn_in
 
     rows = read_outcomes(file)
@@ -113,7 +125,10 @@ def decisions(
 
 
 def replay(decision_id: Annotated[str, typer.Argument(help="Id of a decision.")], as_json: JsonOption = False) -> None:
-    """Compute a past decision again from its logged facts and its release, and say whether it comes out equal."""
+    """Compute a past decision again and compare.
+
+    Its logged facts and its release must give the same score, decision and reasons; else the field is named.
+    """
     from configs.errors import ServingError
     from configs.settings import load_settings
     from serving.decisions import DecisionLog

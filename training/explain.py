@@ -46,7 +46,8 @@ def beeswarm(summary: Summary, *, title: str) -> bytes:
     """The SHAP summary as PNG: a dot for each row, coloured by the feature's value (grey: missing)."""
     import matplotlib as mpl
 
-    mpl.use("Agg")
+    if mpl.get_backend(auto_select=False) is None:  # a notebook has chosen its own, and keeps it
+        mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     with warnings.catch_warnings():

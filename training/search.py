@@ -7,20 +7,24 @@ fits finish sooner than two that share two threads, don't stall on a busy machin
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from configs.use_case import LearnerName, Training
 from training.evidence.metrics import OBJECTIVES
 from training.learners.choice import learner
 from training.learners.protocol import Array, Column, Params, Range, Sample
 from training.splits import Fold, Rows
+
+with warnings.catch_warnings():  # in a notebook, of progress bars that are not used here
+    warnings.filterwarnings("ignore", "IProgress not found")
+    import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 if TYPE_CHECKING:
     from configs.console import Ticker
