@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from configs.errors import RiskError
     from configs.settings import Settings
     from configs.use_case import UseCase
 
@@ -18,9 +19,21 @@ UseCaseArgument = Annotated[str, typer.Argument(help="Name of a use case, or the
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done; 2 wrong input, or refused, with one message on standard error that says what was found, what"
+    " was expected and how to fix it; 1 an unexpected failure; 130 interrupted."
+)
+
+
 def application(help_text: str) -> typer.Typer:
     """A group of commands in the platform's manner: help on no arguments, no tracebacks with local values."""
-    return typer.Typer(help=help_text, no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode=None)
+    return typer.Typer(
+        help=help_text,
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,
+        rich_markup_mode=None,
+    )
 
 
 def opened(name: str) -> tuple[UseCase, Settings]:
@@ -47,7 +60,8 @@ def show(data: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool
     table = Table(title=title or None, title_justify="left", show_header=not isinstance(data, Mapping))
     for column in rows[0]:
         numeric = all(isinstance(row.get(column), (int, float)) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        copied = column.endswith("_id")  # an id that is broken over lines can't be copied
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=copied)
     for row in rows:
         table.add_row(*(cell(row.get(column)) for column in rows[0]))
     console = Console()
@@ -105,14 +119,30 @@ def progress(description: str, total: float | None = None) -> Iterator[Ticker]:
 
 
 def run(app: typer.Typer) -> None:
-    """Run the front door. A `RiskError` becomes one message on stderr (JSON with `--json`) and its exit code."""
+    """Run the front door. A `RiskError` becomes one message on stderr (JSON with `--json`) and its exit code.
+
+    So does what the operating system refuses: a folder that can't be written, a full disk, a file in a folder's place.
+    """
     from configs.errors import RiskError
 
     try:
         app()
     except RiskError as error:
-        if "--json" in sys.argv:
-            print(json.dumps(error.as_dict(), indent=2), file=sys.stderr)
-        else:
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(
+            RiskError(
+                f"{place}{error.strerror or type(error).__name__}",
+                expected="files and folders that this user can read and write",
+                fix="check the path, its owner and the space on its disk; RISK_HOME names another home folder",
+            )
+        )
+
+
+def _fail(error: RiskError) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps(error.as_dict(), indent=2), file=sys.stderr)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

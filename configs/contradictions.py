@@ -59,7 +59,7 @@ def _leaks(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
 def _outcomes(path: str, part: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     """An aggregate over the label must see outcomes as they became known, and must be able to see some."""
     table, label = get(raw, "event", "table"), as_mapping(raw.get("label"))
-    if str(part.get("table")) in _event_tables(raw) - {table}:
+    if str(part.get("table")) in _event_tables(raw) - {str(table)}:
         yield f"{path}.table", str(part.get("table")), f"{table}: only there are outcomes counted as they became known"
     delay = part.get("delay") or "0s"
     try:
@@ -80,7 +80,7 @@ def _event_tables(raw: Mapping[str, Any]) -> set[str]:
 
 def _names(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Fields and features share one namespace: a name that stands twice would shadow the other."""
-    seen: dict[str, str] = {name: "the platform" for name in RESERVED}
+    seen: dict[str, str] = dict.fromkeys(RESERVED, "the platform")
     for path, name in _defined(raw):
         if name in seen:
             yield path, name, f"a name of its own; {seen[name]} has this one"

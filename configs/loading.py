@@ -106,6 +106,12 @@ def load_use_case(name: str, settings: Settings) -> UseCase:
     return parse(overlaid(read_yaml(path), overlay), file=path.name)
 
 
+def reason_codes(catalogue: str) -> list[str]:
+    """Codes of a reason catalogue in configs/reasons/, in its order."""
+    entries = yaml.safe_load((FOLDER / "reasons" / f"{catalogue}.yaml").read_text(encoding="utf-8"))
+    return [str(entry["code"]) for entry in entries]
+
+
 def overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `overlay`, mappings merged key by key."""
     merged = dict(base)

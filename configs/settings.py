@@ -39,10 +39,18 @@ class Settings(BaseSettings):
     memory: str = Field("3GB", description="DuckDB's memory limit before it spills to disk")
     threads: int = Field(2, ge=1, description="threads for queries and training")
 
-    @field_validator("home", "data", mode="after")
+    @field_validator("home", "data", "configs", "signing_key", "trusted_key", mode="after")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().resolve()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """Absolute, because child processes work in other folders."""
+        return None if path is None else path.expanduser().resolve()
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _postgresql(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise ValueError("should be an address of PostgreSQL, postgresql://user@host/database")
+        return url
 
     @cached_property
     def online_db(self) -> Path:
@@ -76,7 +84,13 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"RISK_{str(e['loc'][0]).upper()} = {e.get('input')!r}: {e['msg']}" for e in error.errors()]
+        lines = [f"{_assigned(str(e['loc'][0]), e.get('input'))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(
             "; ".join(lines), expected="valid settings", fix="correct the environment variables"
         ) from None
+
+
+def _assigned(field: str, value: object) -> str:
+    """The variable as it was set; an address only by its name, because it may hold a password."""
+    name = f"RISK_{field.upper()}"
+    return name if field.endswith(("url", "uri")) else f"{name} = {value!r}"

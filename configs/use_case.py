@@ -121,7 +121,7 @@ class Label(Section):
     positive: int | str | bool = 1
     maturity: Duration = Field(description="how long after the event an outcome counts as known")
     known: str | None = Field(None, description="column with the time the outcome became known, where it is recorded")
-    reason: str | None = Field(None, description="why the maturity is what it is, for the report")
+    reason: str | None = Field(None, description="why the maturity is what it is; it stays with every release")
 
 
 class Derived(Section):

@@ -15,7 +15,7 @@ from features.asof import AT, ROW
 from features.events import KNOWN, LABEL, entity_column, number_sql, time_sql
 from features.expressions import compile_expression
 from features.sources import Source, quote
-from features.vector import aggregate_features
+from features.vector import aggregate_features, carried_names
 from features.windows import windowed
 
 LINE, SEEN = '"line:"', '"seen:"'
@@ -44,7 +44,7 @@ def aggregate_query(use_case: UseCase, index: int, stream: Source | None) -> str
 def _own_rows(use_case: UseCase, part: Aggregate) -> str:
     """The scored events themselves: rows, keys, times, whether they count (`hit`), and the value."""
     keys = [quote(entity_column(entity)) for entity in part.entities]
-    condition = _condition(part, _own_names(use_case))
+    condition = _condition(part, carried_names(use_case))
     aliases = "".join(
         f", {quote(entity_column(entity))} AS {quote(entity)}"
         for entity in use_case.entities
@@ -104,15 +104,6 @@ def _condition(part: Aggregate, names: Mapping[str, str]) -> str:
         return compile_expression(part.where, allowed=names, gives="condition").sql()
     except FeatureError as error:
         raise FeatureError(f"aggregates ({part.stem}).where: {error.found}", expected=error.expected) from None
-
-
-def _own_names(use_case: UseCase) -> dict[str, str]:
-    """What `where` may name for the scored events: what a request carries, so that it can be evaluated online too."""
-    fields = {
-        name: column.type if column.type in {"category", "time"} else "number"
-        for name, column in use_case.request.items()
-    }
-    return {"event_time": "time"} | dict.fromkeys(use_case.entities, "category") | fields
 
 
 def _own_value(use_case: UseCase, part: Aggregate) -> str:

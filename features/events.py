@@ -107,7 +107,22 @@ def time_sql(raw: Source, column: str | None) -> str:
     """A time column as a TIMESTAMP in UTC; NULL where there is none."""
     if column is None or column not in raw.columns:
         return "CAST(NULL AS TIMESTAMP)"
-    return f"{'TRY_CAST' if raw.columns[column] == 'VARCHAR' else 'CAST'}({quote(column)} AS TIMESTAMP)"
+    return _instant(column, raw.columns[column])
+
+
+def _instant(column: str, found: str) -> str:
+    """A column as a TIMESTAMP in UTC. Text may have an offset; text that is no time is NULL."""
+    if found == "INTEGER":  # the type of a column without any value
+        return f"TRY_CAST({quote(column)} AS TIMESTAMP)"
+    if found == "VARCHAR":  # cast to a TIMESTAMP at once, DuckDB would drop the offset
+        return f"CAST(TRY_CAST({quote(column)} AS TIMESTAMPTZ) AS TIMESTAMP)"
+    if not found.startswith(("TIMESTAMP", "DATE")):
+        raise FeatureError(
+            f"the column {column!r} holds {found}, which is no time",
+            expected="a TIMESTAMP, a DATE, or text such as 2025-07-01T10:00:00Z",
+            fix="convert the column in the table, or name another one",
+        )
+    return f"CAST({quote(column)} AS TIMESTAMP)"
 
 
 def value_sql(columns: Mapping[str, str], name: str, contract: Column) -> str:
@@ -120,7 +135,7 @@ def value_sql(columns: Mapping[str, str], name: str, contract: Column) -> str:
     if contract.type == "category":
         value = f"CAST({column} AS VARCHAR)"
     elif contract.type == "time":
-        value = f"TRY_CAST({column} AS TIMESTAMP)"
+        value = _instant(raw, found)
     else:
         value = number_sql(column, found, contract.type)
     if not contract.missing:

@@ -85,3 +85,15 @@ def compile_derived(use_case: UseCase) -> dict[str, Expression]:
             raise FeatureError(f"derived.{name}: {error.found}", expected=error.expected, fix=error.fix) from None
         names[name] = derived.type
     return compiled
+
+
+def compile_rules(use_case: UseCase) -> dict[str, Expression]:
+    """The conditions of the policy's rules by name, over everything an event has and its `probability`."""
+    names = expression_names(use_case) | {"probability": "number"}
+    compiled = {}
+    for rule in use_case.policy.rules:
+        try:
+            compiled[rule.name] = compile_expression(rule.when, allowed=names, gives="condition")
+        except FeatureError as error:
+            raise FeatureError(f"policy.rules, {rule.name}: {error.found}", expected=error.expected) from None
+    return compiled

@@ -68,8 +68,11 @@ class OnlineFeatures:
         self._activity.record(request)
 
     def outcome(self, event_id: str, label: int, known: datetime | None = None) -> None:
-        """Tell what an event turned out to be, for windows over the label; `known`: since when (None: maturity)."""
-        self._activity.outcome(event_id, label, known)
+        """Tell what an event turned out to be, for windows over the label; `known`: since when (None: maturity).
+
+        Where the use case records no time of knowing, training takes the maturity for it, and so does this.
+        """
+        self._activity.outcome(event_id, label, known if self._use_case.label.known else None)
 
     def close(self) -> None:
         """Close the connections."""

@@ -23,7 +23,7 @@ from features.exact import scaled
 from features.expressions import Expression, compile_expression
 from features.operators import plain
 from features.recent import Wanted
-from features.vector import AggregateFeature, aggregate_features
+from features.vector import AggregateFeature, aggregate_features, carried_names
 
 Reader = Callable[[Mapping[str, Any]], Any]
 """From an event's values to the value that is aggregated; None where there is none."""
@@ -232,18 +232,10 @@ def _column(use_case: UseCase, part: Aggregate) -> tuple[str, str]:
 def _condition(use_case: UseCase, part: Aggregate, *, own: bool) -> Expression:
     try:
         return compile_expression(
-            part.where or "", allowed=_names(use_case) if own else _named(part.where or ""), gives="condition"
+            part.where or "", allowed=carried_names(use_case) if own else _named(part.where or ""), gives="condition"
         )
     except FeatureError as error:
         raise FeatureError(f"aggregates ({part.stem}).where: {error.found}", expected=error.expected) from None
-
-
-def _names(use_case: UseCase) -> Mapping[str, str]:
-    fields = {
-        name: column.type if column.type in {"category", "time"} else "number"
-        for name, column in use_case.request.items()
-    }
-    return {"event_time": "time"} | dict.fromkeys(use_case.entities, "category") | fields
 
 
 def _named(where: str) -> Collection[str]:

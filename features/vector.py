@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -65,13 +65,24 @@ def kind_of(column: Column) -> Kind:
     return "category" if column.type == "category" else "number"
 
 
+def request_names(use_case: UseCase) -> dict[str, Literal["number", "category", "time"]]:
+    """Request fields and `event_time` by kind."""
+    names: dict[str, Literal["number", "category", "time"]] = {"event_time": "time"}
+    for name, column in use_case.request.items():
+        names[name] = "time" if column.type == "time" else kind_of(column)
+    return names
+
+
+def carried_names(use_case: UseCase) -> Mapping[str, str]:
+    """What a condition over the scored events may name: all that a request carries, so that it also works online."""
+    return dict.fromkeys(use_case.entities, "category") | request_names(use_case)
+
+
 def expression_names(
     use_case: UseCase,
 ) -> dict[str, Literal["number", "category", "time"]]:
     """What a derived column or a policy rule may name, and its kind: `event_time`, request fields and every feature."""
-    names: dict[str, Literal["number", "category", "time"]] = {"event_time": "time"}
-    for name, column in use_case.request.items():
-        names[name] = "time" if column.type == "time" else kind_of(column)
+    names = request_names(use_case)
     for view in use_case.views:
         for name, column in view_features(use_case, view):
             names[name] = "time" if column.type == "time" else kind_of(column)

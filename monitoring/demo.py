@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from configs.console import progress, show
@@ -26,19 +25,22 @@ def demo(names: Sequence[str], settings: Settings, *, stay: bool) -> list[dict[s
     """Rehearse the loop for each use case and return one row of figures each.
 
     Embedded defaults whatever the environment says. `stay` leaves the scoring service and MLflow's pages running until
-    Ctrl-C. Raises `RiskError` as the steps do; a home folder that holds other work is never touched.
+    Ctrl-C. Raises `RiskError` as the steps do; a home folder that holds other work, or that a running service uses, is
+    never touched.
     """
     started = time.monotonic()
     settings = settings.model_copy(update={"redis_url": None, "database_url": None, "mlflow_uri": None})
-    acts = [Rehearsal(load_use_case(name, settings), settings) for name in names]
-    launch.require_free(settings.host, settings.port)
-    fresh(settings.home)
+    acts = [Rehearsal(load_use_case(name, settings), settings) for name in dict.fromkeys(names)]
+    for port in (settings.port, settings.port + 1) if stay else (settings.port,):
+        launch.require_free(settings.host, port)
+    fresh(settings)
     for act in acts:
         act.prepare()
     with progress("packing the Bento"):
         package([act.use_case.name for act in acts], settings)
     url = f"http://{settings.host}:{settings.port}"
     with ExitStack() as stack:
+        stack.enter_context(launch.ended_by_signals())
         stack.enter_context(served(settings, url))
         for act in acts:
             act.go_live(url)
@@ -51,15 +53,20 @@ def demo(names: Sequence[str], settings: Settings, *, stay: bool) -> list[dict[s
     return rows
 
 
-def fresh(home: Path) -> None:
-    """Empty the home folder of an earlier demo. Raises `MonitoringError` when it holds anything else."""
-    if home.exists() and any(home.iterdir()):
-        if not (home / _MARK).exists():
-            raise MonitoringError(
-                f"{home} holds work that is not a demo's",
-                expected="an empty or missing home folder, or an earlier demo's",
-                fix="RISK_HOME=/another/folder make demo",
-            )
+def fresh(settings: Settings) -> None:
+    """Empty the home folder of an earlier demo.
+
+    Raises `MonitoringError` when it holds anything else, `ServingError` when a service runs on it.
+    """
+    home = settings.home
+    if home.exists() and not (home.is_dir() and (not any(home.iterdir()) or (home / _MARK).exists())):
+        raise MonitoringError(
+            f"{home} holds work that is not a demo's",
+            expected="an empty or missing home folder, or an earlier demo's",
+            fix="RISK_HOME=/another/folder make demo",
+        )
+    if home.exists():
+        launch.require_sole(settings)
         shutil.rmtree(home)
     home.mkdir(parents=True, exist_ok=True)
     (home / _MARK).touch()
@@ -83,7 +90,7 @@ def served(settings: Settings, url: str) -> Iterator[None]:
 
 @contextmanager
 def pages(settings: Settings) -> Iterator[None]:
-    """MLflow's own pages over the demo's runs."""
+    """MLflow's own pages over the demo's runs, from the first answer until the block ends."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.database("mlflow")]
     address = ["--host", settings.host, "--port", str(settings.port + 1), "--workers", "1"]
     with (settings.home / "mlflow.log").open("wb") as output:
@@ -91,6 +98,9 @@ def pages(settings: Settings) -> Iterator[None]:
             [*command, *address], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
+        with progress("starting MLflow's pages"):
+            url = f"http://{settings.host}:{settings.port + 1}"
+            launch.wait_until_ready(process, url, path="/health", seconds=180)  # its imports are slow on a busy machine
         yield
     finally:
         launch.stop(process)

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
+from configs.errors import MonitoringError
 from configs.settings import Settings
 from monitoring.alarms import Alarm
 from monitoring.triggers import RetrainVerdict
@@ -76,11 +78,22 @@ class Run:
 
 
 class History:
-    """Runs and trainings of all use cases. A window that is monitored again replaces its earlier run."""
+    """Runs and trainings of all use cases. A window that is monitored again replaces its earlier run.
+
+    Raises `MonitoringError` when the database can't be opened.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = sa.create_engine(settings.database("monitoring"))
-        _METADATA.create_all(self._engine)
+        self._engine = sa.create_engine(settings.database("monitoring"), hide_parameters=True)
+        try:
+            _METADATA.create_all(self._engine)
+        except SQLAlchemyError as error:
+            self._engine.dispose()
+            raise MonitoringError(
+                f"the monitoring database can't be opened ({type(getattr(error, 'orig', None) or error).__name__})",
+                expected="a writable, reachable database",
+                fix="check RISK_HOME, or RISK_DATABASE_URL where it is set",
+            ) from None
 
     def record(self, run: Run) -> None:
         """Keep a run and its alarms in one transaction, in place of an earlier run of the same window."""
@@ -119,13 +132,16 @@ class History:
         query = sa.select(_ALARMS).order_by(*order).limit(limit)
         return self._rows(query if use_case is None else query.where(_ALARMS.c.use_case == use_case))
 
-    def alarms_before(self, use_case: str, moment: datetime, *, windows: int) -> list[list[Alarm]]:
-        """Alarms of the last `windows` windows that ended at or before `moment`, newest first."""
-        recent = sa.select(_RUNS.c.window_start, _RUNS.c.window_end).where(
-            _RUNS.c.use_case == use_case, _RUNS.c.window_end <= moment
-        )
-        found = []
-        for run in self._rows(recent.order_by(_RUNS.c.window_end.desc(), _RUNS.c.window_start.desc()).limit(windows)):
+    def alarms_before(
+        self, use_case: str, moment: datetime, *, windows: int, release_version: int
+    ) -> list[list[Alarm]]:
+        """Alarms of the last `windows` windows that one release was judged on, newest first.
+
+        The newest ends at or before `moment`, each other one at or before the start of the one after it: overlapping
+        windows share decisions, so they count once.
+        """
+        found: list[list[Alarm]] = []
+        while len(found) < windows and (run := self._run_before(use_case, moment, release_version)):
             same = (
                 _ALARMS.c.use_case == use_case,
                 _ALARMS.c.window_start == run["window_start"],
@@ -133,7 +149,15 @@ class History:
             )
             rows = self._rows(sa.select(_ALARMS).where(*same).order_by(_ALARMS.c.position))
             found.append([Alarm(**{name: row[name] for name in Alarm.__dataclass_fields__}) for row in rows])
+            moment = run["window_start"]
         return found
+
+    def _run_before(self, use_case: str, moment: datetime, release_version: int) -> dict[str, Any] | None:
+        runs = _RUNS.c
+        query = sa.select(runs.window_start, runs.window_end).where(
+            runs.use_case == use_case, runs.window_end <= moment, runs.release_version == release_version
+        )
+        return next(iter(self._rows(query.order_by(runs.window_end.desc(), runs.window_start.desc()).limit(1))), None)
 
     def record_training(self, use_case: str, *, as_of: datetime, requested_by: str, reason: str, version: int) -> None:
         """Keep that training was started by monitoring and which version came of it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from configs.use_case import Monitoring
 from monitoring.alarms import Alarm
 from monitoring.drift import ColumnDrift
 from monitoring.performance import Comparison, Performance
@@ -26,6 +27,7 @@ def drift_page(
     verdict: RetrainVerdict,
     performance: Performance,
     drifts: Sequence[ColumnDrift],
+    rules: Monitoring,
     evidently: str | None,
     notes: Sequence[str],
 ) -> str:
@@ -33,7 +35,9 @@ def drift_page(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters.update(figure=figure, share=share, interval=interval, height=height)
+    environment.filters.update(
+        figure=figure, change=change, chance=chance, share=share, interval=interval, height=height
+    )
     return environment.get_template("drift.html").render(
         title=title,
         subtitle=subtitle,
@@ -42,6 +46,7 @@ def drift_page(
         verdict=verdict,
         performance=performance,
         drifts=drifts,
+        rules=rules,
         moved={alarm.subject for alarm in alarms if alarm.severity != "info"},
         evidently=evidently,
         notes=notes,
@@ -59,6 +64,24 @@ def figure(value: float | None) -> str:
     if value and abs(value) < 0.0005:
         return f"{value:.1e}"
     return f"{value:.3f}"
+
+
+def change(value: float) -> str:
+    """A difference with its sign; `-` where it is undefined.
+
+    >>> change(0.0081), change(-0.04), change(float("nan"))
+    ('+0.008', '-0.040', '-')
+    """
+    return f"{value:+.3f}" if math.isfinite(value) else "-"
+
+
+def chance(p: float) -> str:
+    """A p-value; one below a thousandth says no more than that.
+
+    >>> chance(0.0412), chance(3.9e-40), chance(float("nan"))
+    ('0.041', '< 0.001', '-')
+    """
+    return "< 0.001" if p < 0.001 else figure(p)
 
 
 def share(value: float | None) -> str:

@@ -74,12 +74,15 @@ def monitor(
             release_version=release.version,
             rows=counts.rows,
             alarms=alarms,
-            verdict=_verdict(use_case, history, part, alarms, requested_by=requested_by),
+            verdict=_verdict(use_case, release, history, part, alarms, requested_by=requested_by),
             evidence=_evidence(found, performance, counts),
         )
         if report:
             say("writing the report")
-            run = publish(run, window, release, sample, drifts=found, performance=performance, settings=settings)
+            run = publish(
+                run, window, release, sample,
+                drifts=found, performance=performance, rules=use_case.monitoring, settings=settings,
+            )  # fmt: skip
         history.record(run)
     return run
 
@@ -169,11 +172,19 @@ def matured_performance(release: Release, matured: Window) -> Performance:
 
 
 def _verdict(
-    use_case: UseCase, history: History, part: Span, alarms: tuple[Alarm, ...], *, requested_by: str | None
+    use_case: UseCase,
+    release: Release,
+    history: History,
+    part: Span,
+    alarms: tuple[Alarm, ...],
+    *,
+    requested_by: str | None,
 ) -> RetrainVerdict:
     evidence = Evidence(
         alarms=alarms,
-        earlier=history.alarms_before(use_case.name, part.start, windows=PERSISTENT - 1),
+        earlier=history.alarms_before(
+            use_case.name, part.start, windows=PERSISTENT - 1, release_version=release.version
+        ),
         requested_by=requested_by,
         as_of=part.as_of,
         last=history.last_training(use_case.name),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from configs.settings import Settings
+from configs.use_case import Monitoring
 from monitoring.drift import ColumnDrift
 from monitoring.history import Run
 from monitoring.page import drift_page, figure, share
@@ -34,6 +35,7 @@ def publish(
     *,
     drifts: Sequence[ColumnDrift],
     performance: Performance,
+    rules: Monitoring,
     settings: Settings,
 ) -> Run:
     """Write the reports of a run and return the run with the page's path."""
@@ -46,11 +48,12 @@ def publish(
     page = drift_page(
         title=f"Drift and performance: {release.use_case.title}",
         subtitle=f"Decisions on {_period(run)}, compared with the test period of release {run.release_version}",
-        facts=_facts(run),
+        facts=_facts(run, release),
         alarms=run.alarms,
         verdict=run.verdict,
         performance=performance,
         drifts=drifts,
+        rules=rules,
         evidently=EVIDENTLY if rendered else None,
         notes=[note] if note else [],
     )
@@ -62,12 +65,12 @@ def _period(run: Run) -> str:
     return f"events from {run.span.start:%Y-%m-%d %H:%M} to {run.span.end:%Y-%m-%d %H:%M} UTC"
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: Run, release: Release) -> list[tuple[str, str]]:
     mix = run.evidence["decisions"]
     total = sum(mix.values())
     return [
         ("decisions", f"{run.rows:,}"),
-        ("release", str(run.release_version)),
+        ("release", f"{run.release_version} ({release.digest[:12]})"),
         ("outcomes as known at", f"{run.span.as_of:%Y-%m-%d %H:%M} UTC"),
         ("fallbacks", f"{run.evidence['fallbacks']:,}"),
         *((name, share(count / total)) for name, count in sorted(mix.items(), key=lambda item: -item[1])),

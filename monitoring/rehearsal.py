@@ -6,6 +6,7 @@ served Bento over HTTP, the decision log. The rehearsal itself puts the drift in
 
 from __future__ import annotations
 
+import json
 import statistics
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from monitoring.traffic import Traffic, live_traffic, send
 
 if TYPE_CHECKING:
     from monitoring.history import Run
+    from training.pipeline import TrainedVersion
 
 SCIENTIST, APPROVER = "dana.scientist", "ben.approver"
 """The two demo identities: nobody approves their own work."""
@@ -81,8 +83,7 @@ class Rehearsal:
             trained = train(self.use_case, self.settings, author=SCIENTIST, reason="first model", ticker=ticker)
         with self._step(f"approving, as {APPROVER}"):
             approve(self.use_case, trained.version, approver=APPROVER, comment="rehearsal", settings=self.settings)
-        for name in ("auc", "average_precision") if self.use_case.kind == "fraud" else ("auc", "ks"):
-            self.figures[f"out-of-time {name}"] = trained.metrics[name]
+        self.figures |= tested(self.use_case, trained)
 
     def go_live(self, url: str) -> None:
         """Send the traffic over HTTP, the second half drifted, and turn in what became of it."""
@@ -133,6 +134,15 @@ class Rehearsal:
 
     def _step(self, what: str, total: float | None = None) -> AbstractContextManager[Ticker]:
         return progress(f"{self.use_case.name}: {what}", total=total)
+
+
+def tested(use_case: UseCase, trained: TrainedVersion) -> dict[str, Any]:
+    """What a training had to learn from, and how good it was on rows it had never seen."""
+    split = json.loads((trained.folder / "evidence.json").read_text(encoding="utf-8"))["split"]
+    unseen = "out-of-time" if isinstance(use_case.split, TimeSplit) else "out-of-fold"
+    names = ("auc", "average_precision") if use_case.kind == "fraud" else ("auc", "ks")
+    metrics = {f"{unseen} {name}": trained.metrics[name] for name in names}
+    return {"rows to train": split["train"]["rows"], "rows to test": split["test"]["rows"], **metrics}
 
 
 def alarmed(run: Run) -> list[str]:

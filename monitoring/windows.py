@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from configs.errors import MonitoringError
@@ -12,6 +12,9 @@ from features.request import utc
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Windows lie between: what lies before or after is a slip of the pen."""
 
 
 class DecisionFrame(Protocol):
@@ -56,6 +59,12 @@ class Span:
                 expected="an end after the start",
                 fix="give --start before --end, both in UTC",
             )
+        if not (self.start >= _EARLIEST and self.as_of <= _LATEST):
+            raise MonitoringError(
+                f"a window from {self.start:%Y-%m-%d} looked at as of {self.as_of:%Y-%m-%d}",
+                expected=f"times from {_EARLIEST:%Y} to {_LATEST:%Y}",
+                fix="correct --start, --end and --as-of",
+            )
         if self.as_of < self.end:
             raise MonitoringError(
                 f"a window that ends {self.end:%Y-%m-%d %H:%M} looked at as of {self.as_of:%Y-%m-%d %H:%M}",
@@ -91,7 +100,7 @@ def span(
         raise MonitoringError(
             f"no decision of {use_case.name} in the log",
             expected="decisions to monitor, or a window given by --start and --end",
-            fix=f"send traffic: risk serve {use_case.name}, then POST /v1/{use_case.name}/decisions",
+            fix=f"send traffic: risk serve, then risk decide {use_case.name} --file request.json",
         )
     return Span(utc(start) if start else utc(until) - use_case.monitoring.window, utc(until), utc(as_of or until))
 

@@ -41,7 +41,7 @@ def package(
 
 
 def serve(
-    port: Annotated[int | None, typer.Option(help="Port; default: RISK_PORT.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default: RISK_PORT.")] = None,
     development: Annotated[
         bool, typer.Option("--development", help="Serve this code and the approved releases, without a Bento.")
     ] = False,
@@ -50,26 +50,25 @@ def serve(
 
     Runs the Bento built last; `--development` runs this code.
     """
-    import signal
-
     from configs.settings import load_settings
     from serving import launch
     from serving.packaging import overtaken
 
     settings = load_settings()
     url = f"http://{settings.host}:{port or settings.port}"
-    process = launch.start(settings, port=port, development=development)
     for name, (packed, now) in ({} if development else overtaken(settings)).items():
         typer.echo(f"note: {name} is served in version {packed}, approved is {now} (risk package)", err=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: process.terminate())
-    try:
-        launch.wait_until_ready(process, url)
-        typer.echo(f"ready at {url} (contract: {url}/openapi.json, metrics: {url}/metrics)")
-        code = process.wait()
-    finally:
-        launch.stop(process)
-    raise typer.Exit(0 if code in {0, -signal.SIGTERM} else 1)
+    with launch.ended_by_signals():
+        process = launch.start(settings, port=port, development=development)
+        try:
+            launch.wait_until_ready(process, url)
+            typer.echo(f"ready at {url} (contract: {url}/openapi.json, metrics: {url}/metrics)")
+            code = process.wait()
+        except KeyboardInterrupt:
+            code = 0  # asked to end, which `stop` does
+        finally:
+            launch.stop(process)
+    raise typer.Exit(0 if code == 0 else 1)
 
 
 def decide(use_case: UseCaseArgument, file: FileOption, url: UrlOption = None, as_json: JsonOption = False) -> None:

@@ -119,22 +119,29 @@ class Client:
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
             response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise ServingError(
                 f"no answer from {self._http.base_url} ({type(error).__name__})",
                 expected="a running service",
                 fix="risk serve, or correct the address",
             ) from None
         content = _content(response)
+        if response.is_success and content is None:
+            raise ServingError(
+                f"{self._http.base_url} answered {response.status_code} without a JSON object",
+                expected="the scoring service",
+                fix="correct the address: --url, or RISK_HOST and RISK_PORT",
+            )
+        content = content or {}
         if response.is_success:
             return content
         title = str(content.get("title", response.reason_phrase))
         raise Problem(response.status_code, title, str(content.get("detail", "")), content.get("errors", []))
 
 
-def _content(response: httpx.Response) -> dict[str, Any]:
+def _content(response: httpx.Response) -> dict[str, Any] | None:
     try:
         content = response.json()
     except ValueError:
         content = None
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else None

@@ -103,6 +103,7 @@ class DecisionLog:
     """
 
     def __init__(self, settings: Settings, *, readonly: bool = False) -> None:
+        self._broken = False
         self._lock = None if readonly else tables.claim(settings)
         self._engine = tables.open_engine(settings, readonly=readonly)
         if not readonly:
@@ -125,8 +126,14 @@ class DecisionLog:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def broken(self) -> bool:
+        """Whether the disk failed a write. From then on nothing is acknowledged until the process starts again."""
+        return self._broken
+
     def ping(self) -> None:
-        """Raises `LogError` when the log can't be reached."""
+        """Raises `LogError` when the log can't be reached or is broken."""
+        self._unbroken()
         self._one(select(tables.decisions.c.decision_id).limit(1))
 
     def find(self, use_case: str, key: str, *, caller: str, digest: str) -> Decision | None:
@@ -151,6 +158,7 @@ class DecisionLog:
 
         If another writer was faster with the same key, its decision is given back (or `ConflictError` raised).
         """
+        self._unbroken()
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(tables.decisions), {name: getattr(decision, name) for name in _NAMES})
@@ -161,6 +169,7 @@ class DecisionLog:
                 raise _unavailable(error) from None
             return earlier
         except SQLAlchemyError as error:
+            self._broken = _disk_failed(error)
             raise _unavailable(error) from None
         return decision
 
@@ -173,7 +182,10 @@ class DecisionLog:
         """The last decisions in the order in which they were made, the newest first."""
         table = tables.decisions.c
         query = select(tables.decisions).where(table.use_case == use_case)
-        return [_decision(row) for row in self._all(query.order_by(table.decided_at.desc()).limit(limit))]
+        return [
+            _decision(row)
+            for row in self._all(query.order_by(table.decided_at.desc(), table.decision_id.desc()).limit(limit))
+        ]
 
     def record_outcomes(self, use_case: str, turned_in: Sequence[KnownOutcome]) -> OutcomeReport:
         """Store outcomes of decided events in one transaction.
@@ -181,6 +193,7 @@ class DecisionLog:
         The first of equal labels counts. Another label than the known one becomes a new revision and is reported. An
         outcome of an event that was never decided, or known before its event, is rejected.
         """
+        self._unbroken()
         ids = list({outcome.event_id for outcome in turned_in})
         times = self._event_times(use_case, ids)
         latest = self._latest(use_case, ids)
@@ -241,7 +254,12 @@ class DecisionLog:
             with self._engine.begin() as connection:
                 connection.execute(insert(tables.outcomes), rows)
         except SQLAlchemyError as error:
+            self._broken = _disk_failed(error)
             raise _unavailable(error) from None
+
+    def _unbroken(self) -> None:
+        if self._broken:
+            raise LogError("the disk of the decision log failed a write", expected="a sound disk", fix="restart")
 
     def _one(self, query: Select[Any]) -> RowMapping | None:
         rows = self._all(query)
@@ -257,6 +275,11 @@ class DecisionLog:
 
 def _decision(row: RowMapping) -> Decision:
     return Decision(**{name: row[name] for name in _NAMES})
+
+
+def _disk_failed(error: SQLAlchemyError) -> bool:
+    """After a failed fsync the kernel may forget what it could not write, and a later one succeed without it."""
+    return str(getattr(getattr(error, "orig", None), "sqlite_errorname", "")).startswith("SQLITE_IOERR")
 
 
 def _unavailable(error: SQLAlchemyError) -> LogError:

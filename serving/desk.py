@@ -60,6 +60,11 @@ class Desk:
         self._lane.submit(self._close).result()
         self._lane.shutdown()
 
+    @property
+    def alive(self) -> bool:
+        """Whether going on makes sense: after the log's disk failed a write only a new start helps."""
+        return self._log is None or not self._log.broken
+
     async def ready(self) -> bool:
         """Whether releases are loaded and the log answers within two seconds."""
         if self.trouble is not None:
@@ -72,8 +77,7 @@ class Desk:
 
     def window(self, use_case: str) -> Window:
         """The window of a use case. Raises `ServingError` when it isn't served, and `trouble` when nothing is."""
-        if self.trouble is not None:
-            raise self.trouble
+        self._untroubled()
         if use_case not in self.windows:
             raise UnknownError("no such use case is served", expected=f"one of {', '.join(self.windows)}")
         return self.windows[use_case]
@@ -117,12 +121,15 @@ class Desk:
 
     async def find(self, decision_id: str) -> Decision:
         """A decision by its id. Raises `UnknownError` when there is none."""
-        if self.trouble is not None:
-            raise self.trouble
+        self._untroubled()
         decision = await self._run(lambda: self._opened().get(decision_id))
         if decision is None:
             raise UnknownError("no such decision", expected="the decision_id of a reply")
         return decision
+
+    def _untroubled(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble.with_traceback(None)  # else each refusal would add its frames, bodies and all
 
     def _open(self) -> None:
         releases = serving_releases(self.settings)

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +38,7 @@ def start(
     bento = None if development else newest(settings)
     serving_releases(settings, packed=bento / "src" / "releases") if bento else serving_releases(settings)
     require_free(settings.host, port)
-    _writable(settings)
+    require_sole(settings)
     target = [str(bento)] if bento else [SERVICE, "--working-dir", str(ROOT)]
     command = [sys.executable, "-m", "bentoml", "serve", *target, "--host", settings.host, "--port", str(port)]
     return subprocess.Popen(  # noqa: S603  # our own interpreter and arguments
@@ -50,8 +52,8 @@ def start(
     )
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], url: str, *, seconds: float = 60) -> None:
-    """Return when `/readyz` says yes. Raises `ServingError` when the process ends before, or time is up."""
+def wait_until_ready(process: subprocess.Popen[bytes], url: str, *, path: str = "/readyz", seconds: float = 60) -> None:
+    """Return when `path` says yes. Raises `ServingError` when the process ends before, or time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -61,34 +63,60 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, *, seconds: flo
                 fix="read its log",
             )
         try:
-            if httpx.get(f"{url}/readyz", timeout=2).is_success:
+            if httpx.get(f"{url}{path}", timeout=2).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.05)
     raise ServingError(
-        f"the service at {url} was not ready within {seconds:.0f} s", expected="/readyz says 200", fix="read its log"
+        f"the service at {url} was not ready within {seconds:.0f} s", expected=f"{path} says 200", fix="read its log"
     )
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """Ask the service to finish and end, insist after a while; gives its exit code."""
+    """Ask the service to finish and end, insist after a while; gives its exit code. Its own children end with it."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(_GRACE)
+        process.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return process.wait()
+        pass
+    finally:  # also when a second Ctrl-C ends the wait
+        with suppress(ProcessLookupError):  # nobody is left of the group that `start_new_session` made
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal (SIGHUP) end the block as Ctrl-C does, so that it stops what it started."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}  # under nohup a SIGHUP stays ignored
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise `ServingError` when something else listens at the address."""
-    """Raises `ServingError` when the port can't be bound."""
+    """Raise `ServingError` when the address is none of this machine's or something else listens there."""
+    if not 1 <= port <= 65535:
+        raise ServingError(f"port {port}", expected="a port from 1 to 65535", fix="choose another: RISK_PORT or --port")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except socket.gaierror as error:
+            raise ServingError(
+                f"can't serve at {host}: {error.strerror}",
+                expected="an address or name of this machine",
+                fix="correct RISK_HOST; 127.0.0.1 is the default",
+            ) from None
         except OSError as error:
             raise ServingError(
                 f"can't serve at {host}:{port}: {error.strerror}",
@@ -97,7 +125,8 @@ def require_free(host: str, port: int) -> None:
             ) from None
 
 
-def _writable(settings: Settings) -> None:
+def require_sole(settings: Settings) -> None:
+    """Raise `ServingError` when another process writes the decision log of the home folder."""
     lock = tables.claim(settings)
     if lock is not None:
         os.close(lock)

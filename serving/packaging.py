@@ -100,10 +100,15 @@ def newest(settings: Settings) -> Path:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a child process that is to have the same settings. Telemetry is off."""
-    given = {f"RISK_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value is not None}
+    """The environment of a child process that is to have the same settings. Telemetry is off.
+
+    A setting that is None here is unset there, so that no server named in our environment is reached by the child.
+    """
+    fields = {f"RISK_{name.upper()}": value for name, value in settings.model_dump().items()}
+    inherited = {name: value for name, value in os.environ.items() if name.upper() not in fields}
+    given = {name: str(value) for name, value in fields.items() if value is not None}
     quiet = {"DO_NOT_TRACK": "true", "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(bento_home(settings))}
-    return {**os.environ, **given, **quiet}
+    return {**inherited, **given, **quiet}
 
 
 def bento_home(settings: Settings) -> Path:
@@ -145,6 +150,8 @@ def _build(staging: Path, settings: Settings) -> str:
         command, env=environment(settings), cwd=staging, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise ServingError(f"bentoml build failed: {last[0]}", expected="a Bento", fix="run it again with --verbose")
+        last = (done.stderr or done.stdout).strip().splitlines()[-3:] or ["no message"]
+        raise ServingError(
+            f"bentoml build failed: {' '.join(last)}", expected="a Bento", fix="mend what it names, then risk package"
+        )
     return done.stdout.strip().splitlines()[-1].removeprefix("__tag__:")

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -34,8 +35,8 @@ _KEY = re.compile(r"[!-~]{1,128}")  # visible ASCII: what a header can carry and
 _TITLES = {
     400: "The body is not strict JSON",
     404: "Not found",
-    405: "The method is not allowed here",
     409: "The idempotency key was used with another request",
+    405: "The method is not allowed here",
     413: "The body is too large",
     415: "The body is not declared as JSON",
     422: "The request breaks its contract",
@@ -57,7 +58,7 @@ def application(desk: Desk) -> Starlette:
             Route("/metrics", lambda _: Response(desk.metrics.render(), media_type=metrics.CONTENT_TYPE)),
             _route(desk, "/v1/{path:path}", _unknown, "GET", "POST", "PUT", "PATCH", "DELETE"),
         ],
-        exception_handlers={Exception: _failed},
+        exception_handlers={HTTPException: _refused, Exception: _failed},
     )
 
 
@@ -76,8 +77,12 @@ def problem(status: int, detail: str, mistakes: tuple[Mistake, ...] = ()) -> Res
 
 def _route(desk: Desk, path: str, handler: Handler, *methods: str) -> Route:
     async def endpoint(request: Request) -> Response:
-        response = await _answered(handler, desk, request)
-        desk.metrics.requests.labels(path, str(response.status_code)).inc()
+        status = 500  # of what `_failed` answers
+        try:
+            response = await _answered(handler, desk, request)
+            status = response.status_code
+        finally:
+            desk.metrics.requests.labels(path, str(status)).inc()
         return response
 
     return Route(path, endpoint, methods=list(methods))
@@ -94,6 +99,11 @@ async def _answered(handler: Handler, desk: Desk, request: Request) -> Response:
         return problem(404, f"{error.found}; expected: {error.expected}")
     except RiskError as error:  # a store or a release: nothing was decided, and a retry is safe
         return problem(503, error.found)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    """What the router says to an address or a method that no route has."""
+    return problem(error.status_code if isinstance(error, HTTPException) else 500, "see /openapi.json")
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:

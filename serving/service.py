@@ -49,6 +49,10 @@ class RiskService:
         """What `/readyz` answers."""
         return await desk.ready()
 
+    async def __is_alive__(self) -> bool:
+        """What `/livez` answers: no asks for a restart."""
+        return desk.alive
+
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # bentoml is not typed for strict checks
     def close(self) -> None:
         """Give the stores back."""

@@ -27,6 +27,8 @@ def read_outcomes(file: Path) -> list[dict[str, Any]]:
     if absent:
         raise ServingError(f"{file} has no column {', '.join(absent)}", expected="event_id, label and known_at")
     try:
+        if pd.api.types.is_numeric_dtype(table["known_at"]) and table["known_at"].notna().any():
+            raise TypeError("a bare number has no unit")  # pandas would read nanoseconds since 1970
         known = pd.to_datetime(
             table["known_at"], utc=True, format="ISO8601" if table["known_at"].dtype == object else None
         )

@@ -134,8 +134,9 @@ def _metrics(
 
 
 def _intervals(frame: Frame, bench: Workbench, split: Split, scored: Scored) -> dict[str, tuple[float, float]]:
-    day = metrics.day_of(frame.events.iloc[scored.rows]) if split.by == "time" else None
-    return metrics.intervals(bench.y[scored.rows], scored.probability, day, seed=bench.seed)
+    """Of days; without a time of rows, because repeated folds score a row more than once."""
+    blocks = metrics.day_of(frame.events.iloc[scored.rows]) if split.by == "time" else scored.rows
+    return metrics.intervals(bench.y[scored.rows], scored.probability, blocks, seed=bench.seed)
 
 
 def _unseen_scores(bench: Workbench, model: Model, split: Split, scored: Scored) -> Array:

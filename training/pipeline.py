@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from configs.console import Ticker
 from configs.errors import TrainingError
+from configs.loading import reason_codes
 from configs.settings import Settings
 from configs.use_case import RandomSplit, TimeSplit, UseCase
-from features.sources import table_path
+from features.expressions import compile_rules
+from features.sources import table_path, used_tables
 from features.store import FeatureStore
 from training.candidate import STEPS as CANDIDATE_STEPS
 from training.candidate import Candidate, build_candidate
@@ -69,9 +71,11 @@ def train(
 ) -> TrainedVersion:
     """Train, judge and register one candidate; the version it becomes gets the alias `@candidate` and an audit row.
 
-    `split` replaces the use case's own, for a retraining on later data. Whatever fails leaves no version behind.
+    `split` replaces the use case's own, for a retraining on later data. Whatever fails leaves no folder behind, and no
+    version that could be approved.
     """
     started_at, started = datetime.now(UTC), time.monotonic()
+    _require_policy(use_case)
     champion = current_release(use_case.name, settings) if current_version(use_case.name, settings) else None
     frame = _frame(use_case, settings, split or use_case.split, ticker)
     candidate = build_candidate(use_case, frame, settings, period=split, ticker=ticker)
@@ -81,22 +85,22 @@ def train(
         _note(ticker, "registering")
         tags = _tags(use_case, candidate, verdict, author, reason)
         made = Registry(settings).register(_submission(use_case, candidate, tags, tables, started_at))
+        Ledger(settings).file(
+            Filing(
+                use_case=use_case.name,
+                version=made.version,
+                author=author,
+                run_id=made.run_id,
+                verdict=verdict,
+                metrics=_finite(candidate.metrics),
+                digest=folder_digest(candidate.folder),
+                reason=reason,
+                lineage=tags | {"tables": [vars(table) for table in tables]},
+            )
+        )
     except BaseException:
         shutil.rmtree(candidate.folder, ignore_errors=True)
         raise
-    Ledger(settings).file(
-        Filing(
-            use_case=use_case.name,
-            version=made.version,
-            author=author,
-            run_id=made.run_id,
-            verdict=verdict,
-            metrics=_finite(candidate.metrics),
-            digest=folder_digest(candidate.folder),
-            reason=reason,
-            lineage=tags | {"tables": [vars(table) for table in tables]},
-        )
-    )
     Registry(settings).set_alias(use_case.name, CANDIDATE, made.version)
     folder = _kept(candidate.folder, f"{use_case.name}-{made.version}")
     _step(ticker, f"version {made.version} {'passed' if verdict.passed else 'did not pass'} its gates")
@@ -124,6 +128,19 @@ def compare(use_case: UseCase, champion: Release, frame: Frame, candidate: Candi
     labels = events["label"].to_numpy(dtype="float64")
     found = figures_of.compute(use_case, labels, champion.model.probability(encoded), events)
     return Comparison(champion.version, found, "the candidate's test rows")
+
+
+def _require_policy(use_case: UseCase) -> None:
+    """Rules that scoring can't evaluate or explain are found here, not in a release that is already approved."""
+    compile_rules(use_case)
+    codes = reason_codes(use_case.policy.reasons)
+    for rule in use_case.policy.rules:
+        if rule.code not in codes:
+            raise TrainingError(
+                f"policy.rules, {rule.name}: the catalogue {use_case.policy.reasons!r} has no code {rule.code!r}",
+                expected=f"one of {', '.join(codes)}",
+                fix="correct the rule, or add the code to the catalogue",
+            )
 
 
 def _frame(use_case: UseCase, settings: Settings, period: TimeSplit | RandomSplit, ticker: Ticker | None) -> Frame:
@@ -191,7 +208,7 @@ def _tags(use_case: UseCase, candidate: Candidate, verdict: Verdict, author: str
 def _tables(use_case: UseCase, settings: Settings, frame: Frame) -> tuple[SourceTable, ...]:
     from pyarrow.parquet import read_metadata
 
-    paths = {name: table_path(use_case, name, settings) for name in use_case.tables}
+    paths = {name: table_path(use_case, name, settings) for name in sorted(used_tables(use_case))}
     return tuple(
         SourceTable(
             name, str(path), read_metadata(path).num_rows if path.suffix == ".parquet" else None, frame.data_hash

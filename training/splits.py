@@ -67,7 +67,8 @@ def _by_time(events: pd.DataFrame, period: TimeSplit, maturity: timedelta, seed:
         test &= ~known_compromised(events, period.drop_known, since=period.train.start, maturity=maturity)
     for name, rows, part in (("training", train, period.train), ("test", np.flatnonzero(test), period.test)):
         _require(label[rows], f"the {name} period {part.start:%Y-%m-%d} to {part.end:%Y-%m-%d}", events)
-    tuning, notes = rolling_folds(time, label, train, folds=period.folds, maturity=maturity, seed=seed)
+    known = _microseconds(events["known"])
+    tuning, notes = rolling_folds(time, known, label, train, folds=period.folds, maturity=maturity, seed=seed)
     return Split("time", train, np.flatnonzero(test), np.flatnonzero(within), tuning, notes=notes)
 
 
@@ -96,18 +97,27 @@ def known_compromised(events: pd.DataFrame, entity: str, *, since: datetime, mat
 
 
 def rolling_folds(
-    time: NDArray[np.int64], label: NDArray[np.float64], train: Rows, *, folds: int, maturity: timedelta, seed: int
+    time: NDArray[np.int64],
+    known: NDArray[np.int64],
+    label: NDArray[np.float64],
+    train: Rows,
+    *,
+    folds: int,
+    maturity: timedelta,
+    seed: int,
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """Rolling-origin folds: `folds + 1` stretches with about equally many rows; each but the first is validated once.
 
-    Every fold fits on what lies before its stretch, less the label delay. Where the delay would leave a fold with fewer
-    than `ENOUGH_POSITIVES` positives, it is dropped in all folds (they stay in order of time), and a note says so.
+    Every fold fits on the rows whose outcome had matured, and was known, before its stretch. Where the delay would
+    leave a fold with fewer than `ENOUGH_POSITIVES` positives, it is dropped in all folds (they stay in order of time),
+    and a note says so.
     """
     whole, bounds = time[train], _bounds(time[train], folds)
-    gapped = tuple(_fold(whole, train, bounds, index, _micros(maturity)) for index in range(folds))
+    settled = np.maximum(whole + _micros(maturity), known[train])
+    gapped = tuple(_fold(whole, settled, train, bounds, index) for index in range(folds))
     if all(np.sum(label[fold.train] == 1) >= ENOUGH_POSITIVES and _usable(fold, label) for fold in gapped):
         return gapped, ()
-    plain = tuple(_fold(whole, train, bounds, index, 0) for index in range(folds))
+    plain = tuple(_fold(whole, None, train, bounds, index) for index in range(folds))
     usable = tuple(fold for fold in plain if _usable(fold, label))
     notes = [
         f"tuning folds ignore the label delay of {maturity}: with it a fold had fewer than {ENOUGH_POSITIVES} positives"
@@ -131,9 +141,11 @@ def _bounds(time: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
     return np.append(edges, time.max() + 1)
 
 
-def _fold(time: NDArray[np.int64], rows: Rows, bounds: NDArray[np.int64], index: int, delay: int) -> Fold:
+def _fold(
+    time: NDArray[np.int64], settled: NDArray[np.int64] | None, rows: Rows, bounds: NDArray[np.int64], index: int
+) -> Fold:
     start, end = bounds[index], bounds[index + 1]
-    before = time + delay <= start if delay else time < start
+    before = time < start if settled is None else (time < start) & (settled <= start)
     return Fold(rows[before], rows[(time >= start) & (time < end)])
 
 

@@ -75,7 +75,7 @@ class Workbench:
         """The final model, and the tested rows' probabilities.
 
         By time: calibrated on the tuning folds' out-of-fold margins, tested on the test period. By chance: the folds'
-        own out-of-fold margins are tested, each fold calibrated on the margins of the others.
+        own out-of-fold margins are tested, each fold calibrated on the margins of rows outside it.
         """
         folds = split.outer or split.tuning
         margins = self.out_of_fold(trial, folds, bags=bags)
@@ -85,17 +85,21 @@ class Workbench:
         if split.by == "time":
             return model, Scored(split.test, model.probability(self.X[split.test]), (slice(None),))
         parts = [slice(int(start), int(end)) for start, end in pairwise(np.cumsum([0, *map(len, margins)]))]
-        probability = np.concatenate(cross_calibrated(margins, labels))
-        return model, Scored(np.concatenate([fold.valid for fold in folds]), probability, tuple(parts))
+        rows = [fold.valid for fold in folds]
+        probability = np.concatenate(cross_calibrated(margins, labels, rows))
+        return model, Scored(np.concatenate(rows), probability, tuple(parts))
 
 
-def cross_calibrated(margins: Sequence[Array], labels: Sequence[Array]) -> list[Array]:
-    """Probabilities of each part, calibrated on the other parts, so that no row calibrates itself."""
+def cross_calibrated(margins: Sequence[Array], labels: Sequence[Array], rows: Sequence[Rows]) -> list[Array]:
+    """Probabilities of each part, calibrated on the rows outside it, so that no row calibrates itself.
+
+    With repeated folds a row stands in several parts: it is left out of all of them.
+    """
+    margin, label, row = np.concatenate(margins), np.concatenate(labels), np.concatenate(rows)
     found = []
-    for index, margin in enumerate(margins):
-        others = [place for place in range(len(margins)) if place != index]
-        fitted = fit_platt(np.concatenate([margins[i] for i in others]), np.concatenate([labels[i] for i in others]))
-        found.append(fitted.probability(margin))
+    for own, part in zip(margins, rows, strict=True):
+        outside = ~np.isin(row, part)
+        found.append(fit_platt(margin[outside], label[outside]).probability(own))
     return found
 
 

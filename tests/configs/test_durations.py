@@ -24,6 +24,11 @@ def test_anything_else_is_refused(text: object) -> None:
         parse(text)
 
 
+def test_a_duration_that_no_time_can_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 36500d"):
+        parse("99999999999w")
+
+
 @given(st.integers(0, 10**9))
 def test_what_is_rendered_reads_back(seconds: int) -> None:
     assert parse(render(timedelta(seconds=seconds))) == timedelta(seconds=seconds)

@@ -30,6 +30,18 @@ def test_a_bad_setting_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         load_settings()
 
 
+def test_a_bad_address_is_refused_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISK_DATABASE_URL", "mysql://bank:secret@host/risk")
+    with pytest.raises(ConfigError, match=r"RISK_DATABASE_URL: .*postgresql://") as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)
+
+
+def test_the_paths_of_keys_are_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings(trusted_key=Path("public.pem")).trusted_key == tmp_path / "public.pem"
+
+
 def test_a_relative_home_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings(home=Path("here")).home == tmp_path / "here"

@@ -88,6 +88,43 @@ def test_the_test_period_may_not_start_before_training_ends() -> None:
     assert "split" in problems(changed)
 
 
+def test_a_gate_on_an_unknown_metric_names_the_nearest() -> None:
+    changed = raw()
+    changed["gates"]["minimum"] = {"acu": 0.7}
+    assert problems(changed)["gates.minimum.acu"][1] == "auc"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_must_be_finite(number: float) -> None:
+    changed = raw()
+    changed["gates"]["minimum"] = {"auc": number}
+    assert "finite" in problems(changed)["gates.minimum.auc"][0]
+
+
+def test_an_aggregate_of_nothing_can_only_be_counted() -> None:
+    changed = raw()
+    changed["aggregates"][0] = {"entity": "card", "functions": ["count", "sum"], "windows": ["1d"]}
+    assert "sum need a `column`" in problems(changed)["aggregates.0"][0]
+
+
+def test_codes_of_a_category_are_texts_because_callers_send_texts() -> None:
+    changed = raw()
+    changed["request"]["channel"] = {"type": "category", "missing": [0]}
+    assert "'0' instead of 0" in problems(changed)["request.channel"][0]
+
+
+def test_bounds_of_a_column_must_not_cross() -> None:
+    changed = raw()
+    changed["request"]["amount"] = {"min": 2, "max": 1}
+    assert "request.amount" in problems(changed)
+
+
+def test_a_period_with_an_offset_is_read_in_utc() -> None:
+    changed = raw()
+    changed["split"]["train"]["start"] = "2025-02-15T01:00:00+01:00"
+    assert parse(changed).split == parse(raw()).split
+
+
 def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "twice.yaml"
     file.write_text("name: a\nname: b\n")

@@ -31,10 +31,21 @@ RAW: dict[str, Any] = {
         "amount": {"min": 0, "max": 1000, "nullable": False},
         "channel": {"type": "category", "values": ["chip", "online"]},
     },
-    "split": {"by": "random"},
+    "split": {
+        "by": "time",
+        "train": {"start": "2025-01-01", "end": "2025-01-05"},
+        "test": {"start": "2025-01-08", "end": "2025-01-10"},
+    },
     "policy": {"bands": [{"decision": "allow"}], "fallback": "allow", "reasons": "fraud", "adverse": []},
     "rehearsal": {"drift": {"kind": "feature_shift", "column": "amount"}},
 }
+
+TIMELESS: dict[str, Any] = {
+    "tables": RAW["tables"] | {"payments": {"path": "payments.parquet"}},
+    "event": {"table": "payments", "id": "payment_id"},
+    "split": {"by": "random"},
+}
+"""Changes for a table without a time."""
 
 
 class Made:
@@ -48,6 +59,9 @@ class Made:
 
     def use_case(self, **changes: Any) -> UseCase:
         return parse(RAW | changes)
+
+    def timeless(self, **changes: Any) -> UseCase:
+        return self.use_case(**TIMELESS | changes)
 
     def at(self, seconds: float) -> datetime:
         return self.start + timedelta(seconds=seconds)

@@ -28,7 +28,7 @@ CHANGES = {
             "column": "is_fraud",
             "functions": ["sum"],
             "windows": ["1d"],
-            "delay": "10s",
+            "delay": "2d",
             "name": "device_fraud",
         },
     ],

@@ -21,7 +21,7 @@ AGGREGATES = [
         "column": "is_fraud",
         "functions": ["mean"],
         "windows": ["1d"],
-        "delay": "1h",
+        "delay": "2d",
         "name": "device_fraud",
     },
     {"entity": "card", "functions": ["since_last"], "windows": ["1d"]},
@@ -163,12 +163,26 @@ def test_rewriting_the_future_leaves_earlier_rows_bit_identical(made) -> None:
 
 def test_a_table_without_a_time_has_no_times_and_no_aggregates(made) -> None:
     made.payments([{}, {}])
-    event = {"table": "payments", "id": "payment_id"}
-    events = training_frame(made.use_case(event=event), made.settings).events
+    events = training_frame(made.timeless(), made.settings).events
     assert events["event_time"].isna().all()
     assert str(events["known"].dtype) == "datetime64[us, UTC]"
     with pytest.raises(FeatureError, match="aggregates need times"):
-        training_frame(made.use_case(event=event, aggregates=AGGREGATES), made.settings)
+        training_frame(made.timeless(aggregates=AGGREGATES), made.settings)
+
+
+def test_times_as_text_keep_their_offset(made) -> None:
+    at = ["2025-01-01T02:00:00+02:00", "2025-01-01 00:00:01", "2025-01-01T00:00:02Z", "soon"]
+    made.payments([{"paid_at": text} for text in at])
+    events = training_frame(made.use_case(), made.settings).events
+    assert events["event_time"].tolist() == [made.at(0), made.at(1), made.at(2)]
+
+
+@pytest.mark.parametrize("part", ["event", "request"])
+def test_a_time_column_of_numbers_is_a_clear_error(made, part: str) -> None:
+    changes = {"request": {"opened": {"type": "time"}}} if part == "request" else {}
+    made.payments([{"opened": 1} | ({"paid_at": 1} if part == "event" else {})])
+    with pytest.raises(FeatureError, match="holds BIGINT, which is no time"):
+        training_frame(made.use_case(**changes), made.settings)
 
 
 def test_request_fields_may_have_any_name(made) -> None:

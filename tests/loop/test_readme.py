@@ -8,6 +8,8 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,13 @@ SERVERS = {"risk serve": "/readyz", "mlflow ui": "/health"}
 pytestmark = pytest.mark.timeout(400)
 
 
-def blocks(language: str) -> list[str]:
-    """Fenced blocks of a language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    """(language, text) of the fenced blocks of these languages, in order."""
+    return re.findall(rf"```({'|'.join(languages)})\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_first_block_holds_the_two_commands() -> None:
-    assert blocks("bash")[0].split("\n") == ["make demo", "make test", ""]
+    assert blocks("bash")[0][1].split("\n") == ["make demo", "make test", ""]
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -37,35 +39,30 @@ def test_every_link_leads_somewhere() -> None:
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
-def test_every_command_runs(rehearsed: Any, tmp_path: Path) -> None:
-    """Each command in a shell whose `risk` is this environment's and whose `.risk` is the demo's."""
+def test_every_command_runs(rehearsed: Any) -> None:
+    """Each command, and each piece of Python, where `.risk` is the demo's and `risk` is this environment's."""
     environment = rehearsed.environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    servers: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in [command for block in blocks("bash")[1:] for command in commands(block)]:
-            if command.startswith("source "):
-                continue
-            text = command.replace(":3000", f":{rehearsed.port}").replace("--port 3000", f"--port {rehearsed.port}")
-            server = next((name for name in SERVERS if text.startswith(name)), None)
-            if server:
-                servers.append(started(text, environment, rehearsed.home.parent, SERVERS[server]))
-                continue
-            done = subprocess.run(
-                ["bash", "-c", text],
-                env=environment,
-                cwd=rehearsed.home.parent,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-            if text.startswith("curl"):
-                assert '"release"' in done.stdout, done.stdout
-    finally:
-        for process in servers:
-            process.terminate()
-        for process in servers:
-            process.wait(30)
+    folder, servers = rehearsed.home.parent, ExitStack()
+    with servers:
+        for language, block in blocks("bash", "python")[1:]:
+            for written in [block] if language == "python" else commands(block):
+                text = written.replace(":3000", f":{rehearsed.port}").replace("--port 3000", f"--port {rehearsed.port}")
+                server = next((name for name in SERVERS if text.startswith(name)), None)
+                if server:
+                    servers.enter_context(running(text, environment, folder, SERVERS[server]))
+                elif not text.startswith("source "):
+                    interpreter = [sys.executable, "-c"] if language == "python" else ["bash", "-c"]
+                    ran(interpreter, text, environment, folder)
+
+
+def ran(interpreter: list[str], text: str, environment: dict[str, str], folder: Path) -> None:
+    """Run a piece of the README; it must succeed, and a request must bring an answer."""
+    done = subprocess.run(
+        [*interpreter, text], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    if text.startswith("curl"):
+        assert '"release"' in done.stdout, done.stdout
 
 
 def commands(block: str) -> list[str]:
@@ -83,17 +80,27 @@ def commands(block: str) -> list[str]:
     return found
 
 
-def started(command: str, environment: dict[str, str], folder: Path, ready: str) -> subprocess.Popen[bytes]:
-    """A server in the background, up and answering."""
+@contextmanager
+def running(command: str, environment: dict[str, str], folder: Path, ready: str) -> Iterator[None]:
+    """A server in the background, from up and answering until the block ends."""
     words = shlex.split(command)
-    port = words[words.index("--port") + 1]
+    url = f"http://127.0.0.1:{words[words.index('--port') + 1]}{ready}"
     process = subprocess.Popen(words, env=environment, cwd=folder)
+    try:
+        until_answering(process, url, command)
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def until_answering(process: subprocess.Popen[bytes], url: str, command: str) -> None:
+    """Return when the server answers; fail when it ends before or takes more than a minute."""
     for _ in range(600):
         assert process.poll() is None, command
         try:
-            if httpx.get(f"http://127.0.0.1:{port}{ready}", timeout=2).is_success:
-                return process
+            if httpx.get(url, timeout=2).is_success:
+                return
         except httpx.TransportError:
             time.sleep(0.1)
-    process.terminate()
-    raise AssertionError(f"{command} did not come up")
+    pytest.fail(f"{command} did not come up")

@@ -18,8 +18,11 @@ from configs.console import application
 from configs.errors import GovernanceError, MonitoringError, RiskError
 from configs.settings import Settings
 from configs.use_case import UseCase
-from monitoring.history import History
+from monitoring.alarms import Alarm
+from monitoring.history import History, Run
 from monitoring.pipeline import expected_mix, monitor, reference_sample
+from monitoring.triggers import RetrainVerdict
+from monitoring.windows import Span
 from serving.decisions import DecisionLog
 from training.governance.release import Release
 
@@ -121,6 +124,32 @@ def test_a_recent_training_holds_the_next_one_back(traffic: Traffic, credit: Use
     assert monitor(credit, settings, start=START, end=END, report=False, requested_by="ada").verdict.retrain
 
 
+@pytest.mark.parametrize(
+    ("lags", "release_version", "found"),
+    [((1, 2), 1, 2), ((1, 1.5), 1, 1), ((1, 2), 2, 0)],
+    ids=["one after another", "overlapping", "of another release"],
+)
+def test_only_separate_windows_of_the_same_release_come_before(
+    settings: Settings, lags: tuple[float, ...], release_version: int, found: int
+) -> None:
+    day = timedelta(days=1)
+    history = History(settings)
+    alarm = Alarm("feature", "amount", "medium", "moved", 0.2, 0.1)
+    for lag in lags:
+        part = Span(END - lag * day, END - (lag - 1) * day, END)
+        history.record(Run("credit", part, 1, 300, (alarm,), RetrainVerdict(False, ()), {}))
+    earlier = history.alarms_before("credit", END, windows=2, release_version=release_version)
+    assert earlier == [[alarm]] * found
+    history.close()
+
+
+def test_a_database_that_cannot_be_reached_is_one_clear_error(settings: Settings) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql://nobody:secret@127.0.0.1:1/x"})
+    with pytest.raises(MonitoringError, match="can't be opened") as caught:
+        History(away)
+    assert "secret" not in str(caught.value)
+
+
 def test_the_history_works_on_postgresql(
     postgres_url: str, settings: Settings, traffic: Traffic, credit: UseCase
 ) -> None:
@@ -131,7 +160,7 @@ def test_the_history_works_on_postgresql(
         history.record(run)
     history.record_training("credit", as_of=END, requested_by="ada", reason="asked", version=2)
     assert [row["window_end"] for row in history.runs()] == [END]
-    assert history.alarms_before("credit", END, windows=3) == [list(run.alarms)]
+    assert history.alarms_before("credit", END, windows=3, release_version=1) == [list(run.alarms)]
     assert history.last_training("credit") == END
     history.close()
 

@@ -59,6 +59,9 @@ def test_the_reports_show_alarms_and_distributions_without_a_network(page: playw
     assert page.title() == "Drift and performance: Personal loan applications (simulated)"
     assert page.get_by_role("row", name="high amount PSI").is_visible()
     assert page.get_by_role("cell", name="auc", exact=True).is_visible()
+    assert page.get_by_text("its PSI is above 0.1 and, with the false-discovery rate of 1.0%").is_visible()
+    hidden = page.locator(".scroll").evaluate_all("boxes => boxes.map(box => box.scrollWidth - box.clientWidth)")
+    assert set(hidden) == {0}, "a table is wider than the page"
     drawn = page.get_by_role("img", name="Shares of rows in the bins of amount, reference and this window")
     assert drawn.bounding_box()["width"] > 100
     assert drawn.locator("rect").count() == drawn.locator("path").count() == 11

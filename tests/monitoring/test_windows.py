@@ -99,6 +99,13 @@ def test_fallbacks_and_other_releases_are_left_out_of_the_models_own(
     assert list(window.scored_by(1).decisions["event_id"]) == ["own"]
 
 
+@pytest.mark.parametrize("slip", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_a_time_out_of_all_bounds_is_refused(credit: UseCase, slip: datetime) -> None:
+    with pytest.raises(MonitoringError, match="a window from") as caught:
+        span(credit, newest=DAY, start=min(slip, DAY), end=max(slip, DAY))
+    assert "1900" in caught.value.expected
+
+
 def test_a_window_without_rows_is_empty_and_not_an_error(log: DecisionLog, credit: UseCase) -> None:
     window = read_window(log, credit, Span(DAY, LATER, LATER))
     assert (window.rows, window.fallbacks, window.with_outcome().rows, window.scored_by(1).rows) == (0, 0, 0, 0)

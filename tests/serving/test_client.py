@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 import pytest
 import typer
@@ -55,6 +56,20 @@ def test_a_refusal_names_field_found_and_expected(served: Served, payments: Paym
     assert caught.value.status == 422
     assert caught.value.errors == [{"field": "fields.amount", "found": "text", "expected": "a valid number"}]
     assert "fields.amount: found text" in str(caught.value)
+
+
+def test_bare_numbers_are_no_times(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text("event_id,label,known_at\na,1,1751360400\n")
+    with pytest.raises(ServingError, match="no time"):
+        read_outcomes(tmp_path / "o.csv")
+
+
+def test_another_service_at_the_address_is_named() -> None:
+    with Client("http://here", "payments") as client:
+        page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
+        client._http = httpx.Client(base_url="http://here", transport=page)
+        with pytest.raises(ServingError, match="answered 200 without a JSON object"):
+            client.decide({})
 
 
 def test_a_service_that_is_not_there_is_named() -> None:

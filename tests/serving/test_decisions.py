@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from configs.errors import ServingError
 from configs.settings import Settings
 from features.request import ScoringRequest
-from serving.decisions import ConflictError, Decision, DecisionLog, digest_of, new_decision_id
+from serving.decisions import ConflictError, Decision, DecisionLog, LogError, digest_of, new_decision_id
 from serving.outcomes import KnownOutcome
 
 DAY = datetime(2025, 7, 1, tzinfo=UTC)
@@ -73,6 +75,26 @@ def test_a_writer_that_was_overtaken_gets_the_first_decision(log: DecisionLog) -
     log.append(first)
     assert log.append(second) == first
     assert len(log.recent("fraud", limit=10)) == 1
+
+
+def test_after_a_failed_write_nothing_is_acknowledged_until_a_restart(settings: Settings) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_FSYNC"  # type: ignore[misc]
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with DecisionLog(settings) as log:
+        event.listen(log._engine, "do_execute", fail)
+        with pytest.raises(LogError):
+            log.append(decision())
+        event.remove(log._engine, "do_execute", fail)
+        for again in (lambda: log.append(decision()), log.ping, lambda: log.record_outcomes("fraud", [])):
+            with pytest.raises(LogError, match="failed a write"):
+                again()
+        assert log.broken
+    with DecisionLog(settings) as log:
+        assert log.append(decision()).event_id == "e1"
 
 
 def test_keys_are_scoped_to_use_case_and_caller(log: DecisionLog) -> None:

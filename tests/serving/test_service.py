@@ -216,7 +216,8 @@ def test_a_second_service_on_the_same_log_is_refused(served: Served) -> None:
         launch.start(served.payments.settings, port=_free_port())
 
 
-def test_the_command_serves_until_it_is_interrupted(payments: Payments, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_the_command_serves_until_it_is_interrupted(payments: Payments, tmp_path: Path, number: signal.Signals) -> None:
     settings = payments.settings.model_copy(update={"home": tmp_path / "home", "port": _free_port()})
     _copy(payments.settings.home, settings.home, "releases", "keys")
     code = "import serving.cli, typer; app = typer.Typer(); serving.cli.mount(app); app()"
@@ -230,10 +231,87 @@ def test_the_command_serves_until_it_is_interrupted(payments: Payments, tmp_path
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
     assert any(f"ready at http://127.0.0.1:{settings.port}" in line for line in lines)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest = process.communicate(timeout=30)[0]
     assert process.returncode == 0, rest
     launch.require_free(settings.host, settings.port)
+
+
+def test_stopping_a_service_ends_what_it_started() -> None:
+    code = (
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        "print('started', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"started\n"
+    assert launch.stop(process) == -signal.SIGTERM
+    assert process.communicate(timeout=10) == (b"", None)  # the end of the pipe: nobody holds it any more
+
+
+def test_signals_end_a_block_as_ctrl_c_does_unless_they_were_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="SIGTERM"), launch.ended_by_signals():
+            list(map(signal.raise_signal, (signal.SIGHUP, signal.SIGTERM)))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_child_gets_these_settings_and_not_those_of_our_environment(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RISK_DATABASE_URL", "postgresql://production")
+    monkeypatch.setenv("RISK_REDIS_URL", "redis://production")
+    given = environment(settings)
+    assert "production" not in " ".join(given.values())
+    assert given["RISK_HOME"] == str(settings.home)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "fix"), [("127.0.0.1", 65536, "another"), ("no.such.host.invalid", 3000, "RISK_HOST")]
+)
+def test_an_impossible_address_is_named(host: str, port: int, fix: str) -> None:
+    with pytest.raises(ServingError) as caught:
+        launch.require_free(host, port)
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("OPTIONS", "/v1/payments", 405), ("PUT", "/v1/x/y", 404)]
+)
+def test_what_no_route_has_is_a_problem_document(settings: Settings, method: str, path: str, status: int) -> None:
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(application(Desk(settings)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.request(method, path)
+
+    response = asyncio.run(ask())
+    assert (response.status_code, response.json()["status"]) == (status, status)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_failure_nobody_foresaw_is_counted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(settings)
+
+    def broken(_use_case: str) -> None:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr(desk, "window", broken)
+    response = asyncio.run(_asked(desk, {}))
+    assert (response.status_code, SECRET in response.text) == (500, False)
+    assert 'risk_requests_total{route="/v1/{use_case}/decisions",status="500"} 1.0' in desk.metrics.render().decode()
+
+
+def test_refusing_again_and_again_keeps_no_request_alive(settings: Settings) -> None:
+    desk = Desk(settings)
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(ServingError, match="starting") as caught:
+            desk.window("payments")
+        lengths.append(len(caught.traceback))
+    assert len(set(lengths)) == 1
 
 
 def test_an_approval_after_packing_is_noticed(served: Served) -> None:
@@ -311,7 +389,7 @@ def test_the_pinned_requirements_hold_the_runtime_and_no_trainer() -> None:
 
 async def _asked(desk: Desk, body: dict[str, Any]) -> httpx.Response:
     """One request without a port: this process isn't the one that serves."""
-    transport = httpx.ASGITransport(application(desk))
+    transport = httpx.ASGITransport(application(desk), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
         return await client.post("/v1/payments/decisions", json=body)
 

@@ -144,6 +144,21 @@ def test_a_broken_audit_chain_stops_approvals(credit: UseCase, governed: Setting
         decide(credit, governed)
 
 
+def test_rows_cut_off_the_end_of_the_chain_stop_approvals(
+    credit: UseCase, governed: Settings, file_candidate: Filed
+) -> None:
+    file_candidate()
+    file_candidate()
+    decide(credit, governed)
+    engine = sa.create_engine(governed.database("governance"), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER audit_chain_no_delete")
+        connection.exec_driver_sql("DELETE FROM audit_chain WHERE seq > 2")
+    assert Ledger(governed).audit.verify() is None, "the chain alone can't tell"
+    with pytest.raises(GovernanceError, match="broken at row 3: the row was cut off"):
+        decide(credit, governed, version=1)
+
+
 def test_a_missing_key_is_found_before_anything_is_recorded(
     credit: UseCase, governed: Settings, file_candidate: Filed
 ) -> None:

@@ -17,6 +17,7 @@ from features.frame import Frame
 from features.vector import features_of
 from training.candidate import STEPS, Candidate, build_candidate
 from training.model import Model
+from training.workbench import cross_calibrated
 
 START = pd.Timestamp("2021-01-01", tz="UTC")
 
@@ -169,3 +170,24 @@ def test_a_scorecard_candidate_comes_with_its_points(settings: Settings) -> None
     use_case = use_case_of(settings, learners=["scorecard"], trials=1)
     candidate = build_candidate(use_case, frame_of(use_case, 1500), settings)
     assert {"feature", "bin", "log_odds", "points"} == set(candidate.evidence["points"][0])
+
+
+def test_no_row_calibrates_itself_in_repeated_folds() -> None:
+    generator = np.random.default_rng(4)
+    label = (generator.random(40) < 0.4).astype(float)
+    margins = [generator.normal(size=20) for _ in range(4)]
+    rows = [np.arange(0, 20), np.arange(20, 40), np.arange(0, 40, 2), np.arange(1, 40, 2)]
+    first = cross_calibrated(margins, [label[part] for part in rows], rows)[0]
+    label[:20] = 1 - label[:20]  # the labels of the first part, which stand in other parts too
+    assert np.array_equal(first, cross_calibrated(margins, [label[part] for part in rows], rows)[0])
+
+
+def test_repeated_folds_do_not_narrow_the_intervals(settings: Settings) -> None:
+    def width(repeats: int) -> float:
+        use_case = use_case_of(settings, learners=["lightgbm"]).model_copy(
+            update={"split": RandomSplit(by="random", folds=3, repeats=repeats)}
+        )
+        low, high = build_candidate(use_case, frame_of(use_case, 1500), settings).intervals["auc"]
+        return high - low
+
+    assert width(4) > 0.8 * width(1)

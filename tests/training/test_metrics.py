@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as peer
 
+from configs.loading import load_use_case
+from configs.settings import Settings
+from configs.use_case import Metric
 from training.evidence import metrics
 
 
@@ -80,3 +85,12 @@ def test_intervals_hold_the_figure_and_days_widen_them(scored: tuple[np.ndarray,
         assert rows[name][0] < getattr(metrics, name)(y, p) < rows[name][1]
     assert metrics.intervals(y, p, np.arange(len(y)) // 400, seed=1) != rows
     assert metrics.intervals(y, p, None, seed=1) == rows
+
+
+def test_gates_may_name_exactly_the_figures_that_a_candidate_has(
+    settings: Settings, scored: tuple[np.ndarray, np.ndarray]
+) -> None:
+    use_case, (y, p) = load_use_case("fraud", settings), scored
+    events = pd.DataFrame({"event_time": pd.Timestamp("2025-06-01", tz="UTC"), "card": np.arange(len(y))})
+    found = metrics.compute(use_case, y, p, events.assign(event_time=events["event_time"].dt.as_unit("us")))
+    assert {*found, "score_psi"} == set(get_args(Metric))

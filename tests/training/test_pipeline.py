@@ -17,10 +17,10 @@ from configs.console import application
 from configs.errors import RiskError, TrainingError
 from configs.loading import parse
 from configs.settings import Settings
-from configs.use_case import TimeSplit, UseCase
+from configs.use_case import Rule, TimeSplit, UseCase
 from training import pipeline
 from training.governance.approvals import approve
-from training.governance.ledger import Ledger
+from training.governance.ledger import Filing, Ledger
 from training.governance.registry import Registry, Submission
 from training.governance.release import current_release
 from training.pipeline import TrainedVersion, train
@@ -145,6 +145,37 @@ def test_a_failed_registration_leaves_no_version_and_no_folder(
         train(use_case, settings, author="ada")
     assert Ledger(settings).filings("tiny") == {}
     assert list((settings.home / "candidates").iterdir()) == []
+
+
+def test_a_failed_filing_leaves_no_folder(tiny: tuple[UseCase, Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    use_case, settings = tiny
+
+    def full(_: Ledger, filing: Filing) -> None:
+        raise TrainingError(f"the disk is full for {filing.subject}")
+
+    monkeypatch.setattr(Ledger, "file", full)
+    with pytest.raises(TrainingError, match="disk is full"):
+        train(use_case, settings, author="ada")
+    assert list((settings.home / "candidates").iterdir()) == []
+    assert Registry(settings).aliased("tiny", "candidate") is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"when": "amuont > 9", "code": "AMOUNT"}, "did you mean 'amount'"),
+        ({"when": "amount > 9", "code": "AMUONT"}, "has no code 'AMUONT'"),
+    ],
+)
+def test_a_rule_that_scoring_could_not_use_stops_training_before_it_starts(
+    tiny: tuple[UseCase, Settings], monkeypatch: pytest.MonkeyPatch, rule: dict[str, str], message: str
+) -> None:
+    use_case, settings = tiny
+    wrong = Rule.model_validate({"name": "large", "decision": "decline"} | rule)
+    policy = use_case.policy.model_copy(update={"rules": (wrong,)})
+    monkeypatch.setattr(pipeline, "build_candidate", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(RiskError, match=message):
+        train(use_case.model_copy(update={"policy": policy}), settings, author="ada")
 
 
 def test_an_untrusted_champion_stops_training_before_it_starts(

@@ -82,13 +82,22 @@ def test_an_event_without_a_card_is_never_dropped() -> None:
 
 
 def test_tuning_folds_go_forward_in_time_with_the_label_delay() -> None:
-    table = events(rate=0.4)
+    table = events(rate=0.4, maturity=3 * DAY)
     split = split_events(table, period(folds=2), maturity=3 * DAY, seed=1)
     assert split.notes == ()
     for fold in split.tuning:
         gap = table["event_time"].iloc[fold.valid].min() - table["event_time"].iloc[fold.train].max()
         assert gap >= 3 * DAY
     assert set(split.tuning[0].valid).isdisjoint(split.tuning[1].valid)
+
+
+def test_an_outcome_that_came_late_is_not_tuned_on_before_it_was_known() -> None:
+    table = events(rate=0.4, maturity=3 * DAY)
+    table.loc[::5, "known"] = table["event_time"] + 6 * DAY
+    split = split_events(table, period(folds=2), maturity=3 * DAY, seed=1)
+    assert split.notes == ()
+    for fold in split.tuning:
+        assert table["known"].iloc[fold.train].max() <= table["event_time"].iloc[fold.valid].min()
 
 
 def test_a_delay_that_empties_the_folds_is_dropped_and_noted() -> None:

@@ -161,7 +161,8 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap intervals of auc, gini and average_precision.
 
-    Whole blocks (days) are drawn, since events of one day are alike; with fewer than five blocks, or none, single rows.
+    Whole blocks are drawn: days, since events of one day are alike, or rows that stand in `y` more than once. With
+    fewer than five blocks, or none, single entries.
     """
     if _one_class(y):
         return {}

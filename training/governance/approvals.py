@@ -31,7 +31,7 @@ def approve(use_case: UseCase, version: int | None, *, approver: str, comment: s
     ledger, registry = Ledger(settings), Registry(settings)
     _require_words(approver, comment)
     with _one_at_a_time(use_case.name, settings):
-        filing = _filed(use_case.name, version, ledger, registry)
+        filing = _filed(use_case.name, version, ledger, registry, settings)
         _require_another(filing, approver)
         _require_passed(filing)
         signing_key(settings)  # a missing key is found before anything is recorded
@@ -55,16 +55,16 @@ def refuse(use_case: UseCase, version: int | None, *, approver: str, comment: st
     ledger, registry = Ledger(settings), Registry(settings)
     _require_words(approver, comment)
     with _one_at_a_time(use_case.name, settings):
-        filing = _filed(use_case.name, version, ledger, registry)
+        filing = _filed(use_case.name, version, ledger, registry, settings)
         ledger.decide(filing, "refused", approver=approver, comment=comment)
         _close(filing, "refused", approver, registry)
     return filing.version
 
 
-def _filed(use_case_name: str, version: int | None, ledger: Ledger, registry: Registry) -> Filing:
-    """The filing of a registered version, from a chain that holds."""
+def _filed(use_case_name: str, version: int | None, ledger: Ledger, registry: Registry, settings: Settings) -> Filing:
+    """The filing of a registered version, from a chain that holds and has every row that a release names."""
     found = registry.version(use_case_name, CANDIDATE if version is None else version)
-    ledger.audit.require_intact()
+    ledger.audit.require_intact(anchors=release.anchors(settings))
     filing = ledger.filings(use_case_name).get(found.version)
     if filing is None or filing.run_id != found.run_id:
         raise GovernanceError(
