@@ -48,7 +48,7 @@ def opened(name: str) -> tuple[UseCase, Settings]:
 def show(data: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "") -> None:
     """Print a mapping as two columns or a list of mappings as a table; as JSON when asked."""
     if as_json:
-        print(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+        print(json.dumps(data, indent=2, default=str, ensure_ascii=False), flush=True)
         return
     from rich.console import Console
     from rich.table import Table

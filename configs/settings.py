@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         """
         if self.database_url:
             return sqlalchemy_url(self.database_url)
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold raw requests
         return f"sqlite:///{self.home / name}.db"
 
 

@@ -74,6 +74,10 @@ class OnlineFeatures:
         """
         self._activity.outcome(event_id, label, known if self._use_case.label.known else None)
 
+    def ping(self) -> None:
+        """Raise `FeatureError` when the online store does not answer."""
+        self._packed.read(self._use_case.name, "", "")
+
     def close(self) -> None:
         """Close the connections."""
         self._packed.close()

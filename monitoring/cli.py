@@ -181,6 +181,7 @@ def demo(
     leave: Annotated[
         bool, typer.Option("--exit", help="End after the closing table instead of leaving servers running.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the whole loop in an empty home folder.
 
@@ -189,7 +190,7 @@ def demo(
     from configs.settings import load_settings
     from monitoring.demo import demo as run_demo
 
-    run_demo([name.strip() for name in use_cases.split(",")], load_settings(), stay=not leave)
+    run_demo([name.strip() for name in use_cases.split(",")], load_settings(), stay=not leave, as_json=as_json)
 
 
 def mount(app: typer.Typer) -> None:

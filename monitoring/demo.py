@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from configs.console import progress, show
 from configs.errors import MonitoringError
@@ -21,7 +21,7 @@ from serving.packaging import package
 _MARK = "demo.mark"
 
 
-def demo(names: Sequence[str], settings: Settings, *, stay: bool) -> list[dict[str, Any]]:
+def demo(names: Sequence[str], settings: Settings, *, stay: bool, as_json: bool = False) -> list[dict[str, Any]]:
     """Rehearse the loop for each use case and return one row of figures each.
 
     Embedded defaults whatever the environment says. `stay` leaves the scoring service and MLflow's pages running until
@@ -46,10 +46,10 @@ def demo(names: Sequence[str], settings: Settings, *, stay: bool) -> list[dict[s
             act.go_live(url)
             act.watch()
         rows = [{"use case": act.use_case.name, **act.figures} for act in acts]
-        _closing(rows, settings, seconds=time.monotonic() - started)
+        _closing(rows, settings, seconds=time.monotonic() - started, as_json=as_json)
         if stay:
             stack.enter_context(pages(settings))
-            _wait(url, settings)
+            _wait(url, settings, output=sys.stderr if as_json else sys.stdout)
     return rows
 
 
@@ -68,7 +68,7 @@ def fresh(settings: Settings) -> None:
     if home.exists():
         launch.require_sole(settings)
         shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     (home / _MARK).touch()
 
 
@@ -106,19 +106,22 @@ def pages(settings: Settings) -> Iterator[None]:
         launch.stop(process)
 
 
-def _closing(rows: Sequence[dict[str, Any]], settings: Settings, *, seconds: float) -> None:
+def _closing(rows: Sequence[dict[str, Any]], settings: Settings, *, seconds: float, as_json: bool) -> None:
+    if as_json:
+        show({"seconds": seconds, "home": str(settings.home), "use_cases": rows}, as_json=True)
+        return
     for row in rows:
         show({key: value for key, value in row.items() if key != "use case"}, as_json=False, title=row["use case"])
     print(f"the whole loop took {seconds:.0f} s; everything is in {settings.home}")
     print(f"trained as {SCIENTIST}, approved as {APPROVER}")
 
 
-def _wait(url: str, settings: Settings) -> None:
-    print("left running until Ctrl-C:")
-    print(f"  scoring  {url} (contract {url}/openapi.json, metrics {url}/metrics)")
-    print(f"  MLflow   http://{settings.host}:{settings.port + 1}")
+def _wait(url: str, settings: Settings, *, output: TextIO) -> None:
+    print("left running until Ctrl-C:", file=output)
+    print(f"  scoring  {url} (contract {url}/openapi.json, metrics {url}/metrics)", file=output)
+    print(f"  MLflow   http://{settings.host}:{settings.port + 1}", file=output)
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        print("stopping")
+        print("stopping", file=output)

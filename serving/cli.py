@@ -45,6 +45,7 @@ def serve(
     development: Annotated[
         bool, typer.Option("--development", help="Serve this code and the approved releases, without a Bento.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Serve decisions over HTTP until Ctrl-C.
 
@@ -62,7 +63,7 @@ def serve(
         process = launch.start(settings, port=port, development=development)
         try:
             launch.wait_until_ready(process, url)
-            typer.echo(f"ready at {url} (contract: {url}/openapi.json, metrics: {url}/metrics)")
+            show({"ready": url, "contract": f"{url}/openapi.json", "metrics": f"{url}/metrics"}, as_json=as_json)
             code = process.wait()
         except KeyboardInterrupt:
             code = 0  # asked to end, which `stop` does

@@ -66,7 +66,7 @@ class Desk:
         return self._log is None or not self._log.broken
 
     async def ready(self) -> bool:
-        """Whether releases are loaded and the log answers within two seconds."""
+        """Whether releases are loaded and the log and the online store answer within two seconds."""
         if self.trouble is not None:
             return False
         try:
@@ -149,6 +149,8 @@ class Desk:
 
     def _ping(self) -> None:
         self._opened().ping()
+        for window in self.windows.values():
+            window.online.ping()
 
     def _opened(self) -> DecisionLog:
         if self._log is None:

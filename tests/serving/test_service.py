@@ -230,7 +230,7 @@ def test_the_command_serves_until_it_is_interrupted(payments: Payments, tmp_path
     )
     assert process.stdout is not None
     lines = iter(process.stdout.readline, "")
-    assert any(f"ready at http://127.0.0.1:{settings.port}" in line for line in lines)
+    assert any("ready" in line and f"http://127.0.0.1:{settings.port}" in line for line in lines)
     process.send_signal(number)
     rest = process.communicate(timeout=30)[0]
     assert process.returncode == 0, rest
