@@ -29,7 +29,7 @@ demo: $(READY) ## the whole loop on simulated data (USE_CASE=lending_club|handbo
 	@$(BIN)/risk demo $(USE_CASE) $(if $(DEMO_EXIT),--exit)
 
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY) ## format, lint, types, layers
 	@$(BIN)/ruff format --check --quiet . || (echo "run: make format" && exit 1)

@@ -63,12 +63,12 @@ def test_a_use_case_without_an_approved_release_says_what_to_do(command_line: An
     assert "approve" in told(command_line, *command)
 
 
-def test_a_port_in_use_is_named(rehearsed: Any) -> None:
+def test_a_port_in_use_is_named_before_anything_is_done(command_line: Any) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", command_line.port))
         other.listen()
-        port = str(other.getsockname()[1])
-        assert port in rehearsed.run("serve", "--port", port, expect=2).stderr
+        assert str(command_line.port) in told(command_line, "demo", "credit", "--exit")
+    assert not command_line.home.exists()
 
 
 def test_the_demo_never_touches_a_folder_with_other_work(command_line: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import nbformat
 import pytest
 from nbformat import NotebookNode
@@ -22,8 +24,12 @@ def code(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def kinds(notebook: NotebookNode) -> list[list[str]]:
-    """What each code cell shows: streams by name, and everything else by its richest form."""
-    return [[output.get("name") or max(output.data, key=len) for output in cell.outputs] for cell in code(notebook)]
+    """What each code cell shows: streams by name (a long one may come in pieces), all else by its richest form."""
+    shown = [[output.get("name") or max(output.data, key=len) for output in cell.outputs] for cell in code(notebook)]
+    streams = {"stdout", "stderr"}
+    return [
+        [kind for before, kind in pairwise([None, *cell]) if kind not in streams or kind != before] for cell in shown
+    ]
 
 
 def said(text: str) -> NotebookNode:

@@ -220,7 +220,10 @@ def test_a_second_service_on_the_same_log_is_refused(served: Served) -> None:
 def test_the_command_serves_until_it_is_interrupted(payments: Payments, tmp_path: Path, number: signal.Signals) -> None:
     settings = payments.settings.model_copy(update={"home": tmp_path / "home", "port": _free_port()})
     _copy(payments.settings.home, settings.home, "releases", "keys")
-    code = "import serving.cli, typer; app = typer.Typer(); serving.cli.mount(app); app()"
+    code = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # under nohup it would be ignored
+        "import serving.cli, typer; app = typer.Typer(); serving.cli.mount(app); app()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--development"],
         env=environment(settings),
