@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -95,7 +96,12 @@ def pages(settings: Settings) -> Iterator[None]:
     address = ["--host", settings.host, "--port", str(settings.port + 1), "--workers", "1"]
     with (settings.home / "mlflow.log").open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  # our own interpreter and arguments
-            [*command, *address], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            [*command, *address],
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # its job workers take 2 GB for nothing
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         with progress("starting MLflow's pages"):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +57,17 @@ class Candidate:
     test_probability: Array
 
 
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Give Ctrl-C back after the block: the solver under optbinning leaves SIGINT to end the process without a word."""
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+            signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+
+
+@interrupts_kept()
 def build_candidate(
     use_case: UseCase,
     frame: Frame,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -191,3 +193,19 @@ def test_repeated_folds_do_not_narrow_the_intervals(settings: Settings) -> None:
         return high - low
 
     assert width(4) > 0.8 * width(1)
+
+
+def test_an_interrupt_is_heard_after_a_solver_took_it_away() -> None:
+    code = """
+import ctypes, os, signal
+from training.candidate import interrupts_kept
+with interrupts_kept():
+    ctypes.CDLL(None).signal(int(signal.SIGINT), None)  # what the solver does when it ends: SIG_DFL
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "heard\n", done.stderr
