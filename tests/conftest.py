@@ -12,7 +12,10 @@ import pytest
 
 from configs.settings import Settings, sqlalchemy_url
 
+# Read before any test: the fixture `settings` clears the environment
 REQUIRED = os.environ.get("RISK_REQUIRE_SERVICES") == "1"
+REDIS = os.environ.get("RISK_REDIS_URL", "redis://127.0.0.1:6379")
+POSTGRES = os.environ.get("RISK_DATABASE_URL", "postgresql:///test")
 
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -40,13 +43,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def redis_url() -> str:
     """A real Redis server; every test gets keys of its own by using its own use case names or prefixes."""
     redis = pytest.importorskip("redis")
-    url = os.environ.get("RISK_REDIS_URL", "redis://127.0.0.1:6379")
     try:
-        with redis.Redis.from_url(url) as client:
+        with redis.Redis.from_url(REDIS) as client:
             client.ping()
     except redis.exceptions.ConnectionError:
-        absent(f"no Redis server at {url}")
-    return url
+        absent(f"no Redis server at {REDIS}")
+    return REDIS
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def postgres_url() -> Iterator[str]:
     """A new, empty database on a real PostgreSQL server, dropped afterwards."""
     sqlalchemy = pytest.importorskip("sqlalchemy")
     pytest.importorskip("psycopg")
-    server = sqlalchemy.make_url(sqlalchemy_url(os.environ.get("RISK_DATABASE_URL", "postgresql:///test")))
+    server = sqlalchemy.make_url(sqlalchemy_url(POSTGRES))
     engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
     name = f"risk_test_{uuid.uuid4().hex[:12]}"
     try:
