@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from configs.errors import FeatureError
-from configs.use_case import Aggregate, UseCase
+from configs.inputs import Aggregate
+from configs.use_case import UseCase
 from features.asof import AT, ROW
 from features.events import KNOWN, LABEL, entity_column, number_sql, time_sql
 from features.expressions import compile_expression

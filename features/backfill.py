@@ -16,7 +16,8 @@ from configs.use_case import UseCase
 from features import asof
 from features.events import entity_column
 from features.frame import aggregate_relation, build, definition_hash, history_sql
-from features.sources import connect, data_hash, quote, source, table_path, text
+from features.intake.loads import opened
+from features.sources import connect, data_hash, quote, text
 from features.vector import AggregateFeature, aggregate_features, view_features
 
 TIME, CREATED = "event_timestamp", "created_timestamp"
@@ -77,7 +78,7 @@ def _written(
     for view, definition in use_case.views.items():
         if ticker:
             ticker.note(f"writing {view}")
-        raw = source(connection, table_path(use_case, definition.table, settings))
+        raw = opened(connection, use_case, definition.table, settings)
         yield (
             view,
             _copy(connection, _view_rows(use_case, view, history_sql(use_case, view, raw)), folder / f"{view}.parquet"),

@@ -124,7 +124,7 @@ def describe(name: UseCaseArgument, as_json: JsonOption = False) -> None:
     show(
         [asdict(finding) for finding in found],
         as_json=as_json,
-        title=f"{use_case.event_table.path}: rows that break a rule",
+        title=f"{use_case.event_table.label}: rows that break a rule",
     )
     if any(finding.fatal for finding in found):
         raise typer.Exit(2)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import duckdb
 
 from configs.errors import FeatureError
+from configs.inputs import Column
 from configs.settings import Settings
-from configs.use_case import Column, UseCase
-from features.events import ID, LABEL, canonical_sql, check_columns, entity_column, protected_column
+from configs.use_case import UseCase
+from features.events import ID, LABEL, canonical_sql, check_columns, entity_column, event_id_column, protected_column
 from features.sources import Source, connect, quote, source, table_path, text
 
 
@@ -58,7 +59,7 @@ def findings(use_case: UseCase, connection: duckdb.DuckDBPyConnection, raw: Sour
         if rows
     ]
     if twice:
-        found.append(Finding(use_case.event.id, "is not unique", twice, twice / total, fatal=True))
+        found.append(Finding(event_id_column(use_case), "is not unique", twice, twice / total, fatal=True))
     if not positives or not negatives:
         only = "has no outcomes" if not positives + negatives else f"is {'always' if positives else 'never'} positive"
         found.append(
@@ -85,7 +86,7 @@ class _Rule:
 
 def _rules(use_case: UseCase) -> Iterator[_Rule]:
     event = use_case.event
-    yield _Rule(event.id, "is missing", f"{ID} IS NULL", fatal=True)
+    yield _Rule(event_id_column(use_case), "is missing", f"{ID} IS NULL", fatal=True)
     if event.time:
         yield _Rule(event.time, "is missing or no time", "event_time IS NULL")
     for entity, key in use_case.entities.items():

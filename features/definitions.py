@@ -30,8 +30,9 @@ from feast.data_format import ParquetFormat
 from feast.errors import FeatureViewNotFoundException
 from feast.types import Float64, PrimitiveFeastType, String, UnixTimestamp
 
+from configs.inputs import Column
 from configs.settings import Settings
-from configs.use_case import Column, UseCase
+from configs.use_case import UseCase
 from features.backfill import CREATED, TIME, aggregate_groups, parquet_path, repository_folder
 from features.expressions import Expression, compile_derived, compile_expression
 from features.vector import AggregateFeature, features_of

@@ -7,12 +7,22 @@ from collections.abc import Iterator, Mapping
 import duckdb
 
 from configs.errors import FeatureError
+from configs.inputs import Column
 from configs.settings import Settings
-from configs.use_case import Column, UseCase
-from features.sources import Source, accrued_paths, quote, source, table_path, text
+from configs.use_case import UseCase
+from features.intake.loads import opened
+from features.sources import Source, accrued_paths, quote, source, text
+
+ROW_NUMBER = "row_number:"
+"""Column of a loaded table with the row's number in its source, for events without an id of their own."""
 
 ID, KNOWN, LABEL = '"id:"', '"known:"', '"label:"'
 """Columns of the canonical relation beside `event_time` and the request fields, whose names never hold a colon."""
+
+
+def event_id_column(use_case: UseCase) -> str:
+    """The column of a loaded event table that identifies the event."""
+    return use_case.event.id or ROW_NUMBER
 
 
 def entity_column(entity: str) -> str:
@@ -31,7 +41,7 @@ def events_sql(use_case: UseCase, connection: duckdb.DuckDBPyConnection, setting
     Columns: ID (VARCHAR), event_time and KNOWN (TIMESTAMP, UTC), LABEL (DOUBLE: 1, 0, NULL unknown), every request
     field by name, `entity:<name>` and `protected:<name>`.
     """
-    raw = source(connection, table_path(use_case, use_case.event.table, settings))
+    raw = opened(connection, use_case, use_case.event.table, settings)
     check_columns(use_case, raw)
     accrued = [source(connection, path) for path in accrued_paths(use_case, settings)]
     if not accrued:
@@ -53,7 +63,7 @@ def _protected(use_case: UseCase) -> str:
 def check_columns(use_case: UseCase, raw: Source) -> None:
     """Raise `FeatureError` for the first column that the use case names and the event table lacks."""
     event, label = use_case.event, use_case.label
-    raw.require([event.id, *([event.time] if event.time else [])], owner="event")
+    raw.require([event_id_column(use_case), *([event.time] if event.time else [])], owner="event")
     raw.require([label.column, *([label.known] if label.known else [])], owner="label")
     for entity, key in use_case.entities.items():
         raw.require([key], owner=f"entities.{entity}")
@@ -78,7 +88,7 @@ def canonical_sql(use_case: UseCase, raw: Source, *, beside: bool = False) -> st
 def _canonical(use_case: UseCase, raw: Source) -> Iterator[tuple[str, str]]:
     event, label = use_case.event, use_case.label
     time = time_sql(raw, event.time)
-    yield ID.strip('"'), f"CAST({quote(event.id)} AS VARCHAR)"
+    yield ID.strip('"'), f"CAST({quote(event_id_column(use_case))} AS VARCHAR)"
     yield "event_time", time
     maturity = f"{time} + INTERVAL {int(label.maturity.total_seconds())} SECONDS"
     yield KNOWN.strip('"'), f"coalesce({time_sql(raw, label.known)}, {maturity})"

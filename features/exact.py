@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from features.operators import rounded
+from features.language.operators import rounded
 
 _LOW = (1 << 64) - 1
 

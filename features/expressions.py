@@ -16,8 +16,8 @@ import sqlglot
 
 from configs.errors import FeatureError
 from configs.use_case import UseCase
-from features.closures import Run
-from features.grammar import LANGUAGE, Compiler, Kind
+from features.language.closures import Run
+from features.language.grammar import LANGUAGE, Compiler, Kind
 from features.vector import expression_names
 
 

@@ -18,8 +18,9 @@ from features.aggregates import aggregate_query, horizon
 from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
 from features.events import ID, KNOWN, LABEL, entity_column, events_sql, protected_column, time_sql, value_sql
 from features.expressions import compile_derived
-from features.operators import microseconds
-from features.sources import Source, connect, data_hash, quote, source, table_path
+from features.intake.loads import opened
+from features.language.operators import microseconds
+from features.sources import Source, connect, data_hash, quote
 from features.vector import features_of, view_features
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def event_values(
         row = connection.execute(query, [event_id]).fetchone()
     if row is None:
         raise FeatureError(
-            f"no event {event_id!r} in {use_case.event_table.path}", expected=f"a value of {use_case.event.id}"
+            f"no event {event_id!r} in {use_case.event_table.label}", expected=f"a value of {use_case.event.id}"
         )
     time: datetime | None = row[0]
     end = time + timedelta(microseconds=1) if time else None
@@ -157,7 +158,7 @@ def load_events(
 def view_query(use_case: UseCase, view: str, settings: Settings, connection: duckdb.DuckDBPyConnection) -> str:
     """Query for one view's features of every probe."""
     definition = use_case.views[view]
-    raw = source(connection, table_path(use_case, definition.table, settings))
+    raw = opened(connection, use_case, definition.table, settings)
     history = history_sql(use_case, view, raw)
     probes = f"(SELECT {ROW}, {AT}, {quote(entity_column(definition.entity))} AS {KEY} FROM probes)"
     names = {quote(name): quote(name) for name, _ in view_features(use_case, view)}
@@ -195,7 +196,7 @@ def aggregate_stream(
                 "aggregates need times, and the event table has none", expected="event.time", fix="name the time column"
             )
         return None
-    return source(connection, table_path(use_case, table, settings))
+    return opened(connection, use_case, table, settings)
 
 
 def _assembled(use_case: UseCase, names: list[str]) -> str:

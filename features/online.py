@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from configs.inputs import Column
 from configs.settings import Settings
-from configs.use_case import Column, UseCase
-from features.activity import Activity
+from configs.use_case import UseCase
 from features.expressions import compile_derived
-from features.operators import plain
+from features.language.operators import plain
 from features.request import ScoringRequest
+from features.state.activity import Activity
 from features.stores.packed import PackedRow, open_packed
 from features.vector import features_of, view_features
 

@@ -63,7 +63,7 @@ def folder_of(use_case: UseCase, settings: Settings) -> Path:
 
 def table_path(use_case: UseCase, table: str, settings: Settings) -> Path:
     """File of a table; a file that isn't there is a `FeatureError` that says how to get it."""
-    path = (folder_of(use_case, settings) / use_case.tables[table].path).resolve()
+    path = (folder_of(use_case, settings) / use_case.tables[table].label).resolve()
     if path.is_file():
         return path
     found = sorted(file.name for file in path.parent.glob("*")) if path.parent.is_dir() else []
@@ -77,7 +77,7 @@ def table_path(use_case: UseCase, table: str, settings: Settings) -> Path:
 
 def live_path(use_case: UseCase, settings: Settings) -> Path:
     """The simulator's live events: `live_<event table>` beside the history."""
-    path = folder_of(use_case, settings) / f"live_{Path(use_case.event_table.path).name}"
+    path = folder_of(use_case, settings) / f"live_{Path(use_case.event_table.label).name}"
     if not path.is_file():
         raise FeatureError(
             f"no file {path}", expected="live events of the simulator", fix=f"risk simulate {use_case.name}"

@@ -63,7 +63,7 @@ class FeatureStore:
 
         if ticker:
             ticker.note("checking contracts")
-        enforce(check(self._use_case, self._settings), table=self._use_case.event_table.path)
+        enforce(check(self._use_case, self._settings), table=self._use_case.event_table.label)
         frame = training_frame(self._use_case, self._settings, start=start, end=end, ticker=ticker)
         if frame.events.empty:
             raise FeatureError(
@@ -95,7 +95,7 @@ class FeatureStore:
         return materialize_views(self._use_case, folder, until=until)
 
     def _seed(self, until: datetime | None, ticker: Ticker | None) -> int:
-        from features.activity import Activity
+        from features.state.activity import Activity
         from features.traffic import history, newest, stream
 
         use_case, settings = self._use_case, self._settings

@@ -15,7 +15,8 @@ from configs.settings import Settings
 from configs.use_case import Period, UseCase
 from features.aggregates import LINE, SEEN, stream_sql
 from features.events import ID, KNOWN, LABEL, canonical_sql, check_columns, entity_column, events_sql
-from features.operators import microseconds
+from features.intake.loads import opened
+from features.language.operators import microseconds
 from features.request import Outcome, ScoringRequest, utc
 from features.sources import connect, live_path, quote, source, table_path
 
@@ -88,8 +89,8 @@ def stream(
 ) -> Iterator[Event]:
     """Rows of another table that aggregates count, at the time they became known; `fields` are its columns to keep."""
     with connect(settings) as connection:
-        opened = source(connection, table_path(use_case, table, settings))
-        query = stream_sql(use_case, table, opened, entities=entities, columns=fields)
+        raw = opened(connection, use_case, table, settings)
+        query = stream_sql(use_case, table, raw, entities=entities, columns=fields)
         between = _between(start, end).replace("event_time", SEEN)
         cursor = connection.execute(f"SELECT * FROM ({query}) WHERE {between} ORDER BY {SEEN}, {LINE}")
         for line, seen, *values in _fetched(cursor):

@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Literal
 
 from configs.durations import render
-from configs.use_case import Aggregate, Column, UseCase
+from configs.inputs import Aggregate, Column
+from configs.use_case import UseCase
 
 Kind = Literal["number", "category"]
 Origin = Literal["request", "view", "aggregate", "derived"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from configs.use_case import Aggregate
+from configs.inputs import Aggregate
 from features.asof import ROW
 from features.exact import scaled_sql, statistic_sql
 from features.sources import quote

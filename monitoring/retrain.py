@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import MonitoringError
+from configs.inputs import Column, Label
 from configs.settings import Settings
-from configs.use_case import Column, Label, Period, RandomSplit, TimeSplit, UseCase
+from configs.use_case import Period, RandomSplit, TimeSplit, UseCase
+from features.events import event_id_column
 from features.request import utc
 from monitoring.windows import Log, Span, Window, read_window
 
@@ -124,7 +126,7 @@ def event_rows(use_case: UseCase, window: Window) -> pd.DataFrame:
         columns[column.column or name] = _typed(values, column)
     for entity, key in use_case.entities.items():
         columns[key] = pd.Series([request["entities"].get(entity) for request in window.requests], dtype="string")
-    columns[use_case.event.id] = decisions["event_id"].astype("string")
+    columns[event_id_column(use_case)] = decisions["event_id"].astype("string")
     columns[label.column] = [_raw_label(value, label) for value in decisions["label"]]
     if label.known:
         columns[label.known] = decisions["known"]

@@ -23,7 +23,8 @@ from pydantic import (
 )
 
 from configs.errors import ServingError
-from configs.use_case import Column, UseCase
+from configs.inputs import Column
+from configs.use_case import UseCase
 from features.request import ScoringRequest, utc
 
 MAX_BODY = 64 * 1024

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from configs.use_case import Column, UseCase
+from configs.inputs import Column
+from configs.use_case import UseCase
 from serving.contract import MAX_OUTCOMES, RequestContract
 
 _TEXT, _NUMBER, _INTEGER = {"type": "string"}, {"type": "number"}, {"type": "integer"}

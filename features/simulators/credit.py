@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from configs.use_case import Simulator
+from configs.inputs import Simulator
 from features.simulators import bureau
 from features.simulators.columns import (
     DAY,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from configs.errors import FeatureError
-from configs.use_case import Drift
+from configs.inputs import Drift
 
 Times = pd.Series | pd.DatetimeIndex | npt.NDArray[np.datetime64]
 

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from configs.use_case import Simulator
+from configs.inputs import Simulator
 from features.simulators.columns import DAY, Bools, Floats, Ints, identifiers, instants, words
 from features.simulators.drifts import concept_offset
 from features.simulators.episodes import PATTERNS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from configs.use_case import Simulator
+from configs.inputs import Simulator
 from features.simulators.columns import DAY, Bools, Floats, Ints, epoch, firsts, months_after, pick
 from features.simulators.episodes import GENUINE, PATTERNS, RUNS, TESTING, Payments, draw_runs, start_rates
 from features.simulators.population import (

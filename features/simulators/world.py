@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from configs.errors import FeatureError
-from configs.use_case import Drift, Period, Simulator, UseCase
+from configs.inputs import Drift, Simulator
+from configs.use_case import Period, UseCase
 from features.request import utc
 from features.simulators import credit, fraud
 from features.simulators.drifts import apply_drift, unknown_column
@@ -90,7 +91,7 @@ def simulate(use_case: UseCase, folder: Path, *, ticker: Ticker | None = None) -
 
 def best_auc_between(use_case: UseCase, folder: Path, period: Period) -> float | None:
     """The AUC that the true probability reaches on the labelled events of a period; None with one class only."""
-    table = pq.read_table(folder / use_case.event_table.path)
+    table = pq.read_table(folder / use_case.event_table.label)
     times = table.column(use_case.event.time)
     start, end = (pa.scalar(utc(moment), times.type) for moment in (period.start, period.end))
     inside = pc.and_(pc.greater_equal(times, start), pc.less(times, end))

@@ -28,7 +28,7 @@ from feast.repo_config import RepoConfig
 
 from configs.errors import FeatureError
 from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
-from features.operators import microseconds
+from features.language.operators import microseconds
 from features.sources import quote, text
 
 

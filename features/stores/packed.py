@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from features.operators import EPOCH, microseconds
+from features.language.operators import EPOCH, microseconds
 from features.request import Value
 from features.stores.connections import RedisServer, SqliteFile, batches, literal
 

@@ -23,12 +23,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from configs.errors import FeatureError
+from configs.inputs import Aggregate, Table
 from configs.loading import load_use_case
 from configs.settings import Settings
-from configs.use_case import Aggregate, Table, UseCase
-from features.activity import Activity
+from configs.use_case import UseCase
 from features.frame import training_frame
 from features.request import Outcome, ScoringRequest
+from features.state.activity import Activity
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -288,7 +289,7 @@ def test_processes_that_record_the_same_events_at_once_count_each_once(online: S
         from pathlib import Path
         from configs.settings import Settings
         from configs.use_case import UseCase
-        from features.activity import Activity
+        from features.state.activity import Activity
         from features.request import ScoringRequest
         home, url, use_case = sys.argv[1:]
         state = Activity(UseCase.model_validate_json(use_case), Settings(home=Path(home), redis_url=url or None))

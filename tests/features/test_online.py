@@ -16,9 +16,9 @@ import pytest
 from configs.loading import load_use_case
 from configs.settings import Settings
 from configs.use_case import UseCase
-from features.activity import Activity
 from features.online import OnlineFeatures
 from features.request import Outcome, ScoringRequest, parse_time, rfc3339
+from features.state.activity import Activity
 from features.stores.packed import PackedRow, open_packed
 from features.vector import features_of
 

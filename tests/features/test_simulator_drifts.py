@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from configs.errors import FeatureError
+from configs.inputs import Drift
 from configs.loading import load_use_case
 from configs.settings import Settings
-from configs.use_case import Drift, UseCase
+from configs.use_case import UseCase
 from features.simulators.drifts import apply_drift, concept_offset
 from features.simulators.world import simulate
 

@@ -12,15 +12,15 @@ from typing import Any
 from configs.errors import FeatureError
 from configs.settings import Settings
 from configs.use_case import UseCase
-from features.operators import microseconds
-from features.recent import statistics
+from features.language.operators import microseconds
 from features.request import Outcome, ScoringRequest, joined_key
+from features.state.recent import statistics
+from features.state.streams import KNOWN, LABEL, TIME, Stream, TableStreams, streams_of
 from features.stores.activity import Entry, EventStore, Member, Row, Span
 from features.stores.connections import batches
 from features.stores.packed import as_json, from_json, time_at
 from features.stores.redis_activity import RedisEvents
 from features.stores.sqlite_activity import SqliteEvents
-from features.streams import KNOWN, LABEL, TIME, Stream, TableStreams, streams_of
 
 LATENESS = timedelta(days=1)
 """How much later than its event time a request may be scored and still see its whole windows."""

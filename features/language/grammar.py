@@ -11,9 +11,9 @@ from typing import Any, Literal
 from sqlglot import expressions as ast
 
 from configs.errors import FeatureError
-from features import closures as flow
-from features import operators as ops
-from features.closures import Run
+from features.language import closures as flow
+from features.language import operators as ops
+from features.language.closures import Run
 
 Kind = Literal["number", "category", "time", "condition", "null", "unknown"]
 

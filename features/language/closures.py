@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from features import operators as ops
+from features.language import operators as ops
 
 Run = Callable[[Mapping[str, Any]], Any]
 

@@ -18,11 +18,12 @@ from typing import Any, Literal
 import sqlglot
 
 from configs.errors import FeatureError
-from configs.use_case import Aggregate, UseCase
+from configs.inputs import Aggregate
+from configs.use_case import UseCase
 from features.exact import scaled
 from features.expressions import Expression, compile_expression
-from features.operators import plain
-from features.recent import Wanted
+from features.language.operators import plain
+from features.state.recent import Wanted
 from features.vector import AggregateFeature, aggregate_features, carried_names
 
 Reader = Callable[[Mapping[str, Any]], Any]
