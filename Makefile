@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-quality bench-serving bench-monitoring bench-simulators bench-demo notebooks lock clean
+.PHONY: help setup demo test check format bench bench-features bench-kills bench-quality bench-serving bench-monitoring bench-simulators bench-demo notebooks lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,10 +40,18 @@ check: $(READY) ## format, lint, types, layers
 format: $(READY) ## format the code and sort imports
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-bench: bench-simulators bench-monitoring bench-serving bench-quality bench-demo ## every measurement against its bar
+bench: bench-simulators bench-features bench-kills bench-monitoring bench-serving bench-quality bench-demo ## every measurement against its bar
 
 bench-%: $(READY)
 	@$(BIN)/python -m benchmarks.$*
+
+bench-features bench-kills: export RISK_REDIS_URL := $(or $(RISK_REDIS_URL),redis://127.0.0.1:6379)
+
+bench-features: $(READY) ## training frames, online vectors and windowed state beside Feast's own stores and plain DuckDB
+	@$(BIN)/python -m benchmarks.features
+
+bench-kills: $(READY) ## 200 kills of loading and recording, and what was lost
+	@$(BIN)/python -m benchmarks.kills
 
 bench-quality: $(READY) ## real tables: metrics beside the published figures
 	@$(BIN)/python -m benchmarks.quality

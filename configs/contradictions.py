@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from configs.durations import parse
+from configs.personal import misplaced
 from configs.references import aggregate_names, as_list, as_mapping, get
 
 Contradiction = tuple[str, str, str]
@@ -23,6 +24,7 @@ def contradictions(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _time(raw)
     yield from _leaks(raw)
     yield from _names(raw)
+    yield from misplaced(raw)
 
 
 def _time(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -61,6 +63,8 @@ def _outcomes(path: str, part: Mapping[str, Any], raw: Mapping[str, Any]) -> Ite
     table, label = get(raw, "event", "table"), as_mapping(raw.get("label"))
     if str(part.get("table")) in _event_tables(raw) - {str(table)}:
         yield f"{path}.table", str(part.get("table")), f"{table}: only there are outcomes counted as they became known"
+    if part.get("enters") == "outcome":
+        return  # then every event waits for its own outcome
     delay = part.get("delay") or "0s"
     try:
         too_early = not label.get("known") and parse(delay) < parse(label.get("maturity"))

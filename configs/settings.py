@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     """Where things are and who acts. Every field is an environment variable with the prefix `RISK_`.
 
     Embedded defaults keep everything in `home`; `redis_url` and `database_url` switch to servers.
-    Secrets are never fields: the signing key is a file, named by path.
+    Secrets are never fields: the signing key and the token keys are files, named by path.
     """
 
     model_config = SettingsConfigDict(env_prefix="RISK_", frozen=True, extra="ignore")
@@ -36,10 +36,11 @@ class Settings(BaseSettings):
     mlflow_uri: str | None = Field(None, description="MLflow tracking server or database instead of SQLite")
     signing_key: Path | None = Field(None, description="Ed25519 private key (PEM) that signs releases")
     trusted_key: Path | None = Field(None, description="Ed25519 public key (PEM) that releases must verify against")
+    token_key_file: Path | None = Field(None, description="file with the keys that make tokens of personal data")
     memory: str = Field("3GB", description="DuckDB's memory limit before it spills to disk")
     threads: int = Field(2, ge=1, description="threads for queries and training")
 
-    @field_validator("home", "data", "configs", "signing_key", "trusted_key", mode="after")
+    @field_validator("home", "data", "configs", "signing_key", "trusted_key", "token_key_file", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """Absolute, because child processes work in other folders."""

@@ -173,7 +173,7 @@ class UseCase(Section):
     owner: str
     simulator: Simulator | None = None
     tables: dict[Name, Table] = Field(min_length=1)
-    entities: dict[Name, str] = Field(min_length=1, description="entity -> key column")
+    entities: dict[Name, str] = Field({}, description="entity -> key column; none: no joins and no aggregates")
     personal: dict[str, Literal["token", "mask"]] = Field(
         {}, description="columns with personal data, in every table and request: a token keeps joins, a mask nothing"
     )

@@ -1,7 +1,28 @@
 """Windowed aggregates as SQL: frames over integer microseconds, exact sums, as known at each event's time.
 
-A window d with a delay w at time t covers (t - w - d, t - w], without its right end if `current` is false. Events of
-one key with the same time are peers: each is in the window of the others.
+Boundaries. A window d with a delay w at time t covers (t - w - d, t - w]: what happened at t - w is in, what happened
+at t - w - d is out, to the microsecond. If `current` is false the right end is out, too. Times are UTC; days are of
+86,400 seconds.
+
+Ties. Events of one key with the same time are peers: each is in the window of the others, whatever their order in the
+file. With `current: false` and no delay neither the event nor its peers count. `since_last` and `first_seen` look at
+what is strictly earlier, with any setting. The exact sums make the order of events, batches and engines irrelevant.
+
+Late events. An event of the scored table counts at its own time, even if its row was written later: a back-fill sees it
+where it happened, and the online state puts it there when it arrives. A row of another table counts from when it became
+known, the later of its time and its created time, and its window is measured from that moment. A repeated event id is
+one event.
+
+Outcomes. With a delay, an event of the label's column counts as positive only if its outcome was known when the delay
+was over; one that wasn't, or has no label, counts as negative. With `enters: outcome` an event stands in the window at
+the time its outcome became known: the recorded time, or the event's time and the maturity, but never before the
+microsecond after the event, so that no event sees its own outcome. An outcome known at t - w is in, one known at
+t - w - d is out. An event without a label is in no such window; one that turned out negative is. An event id has one
+outcome, the last one told.
+
+Undefined. An event without a key has no value. Of an empty window `count`, `distinct` and `sum` are 0, `first_seen` is
+1, and everything else is missing; so is a deviation of fewer than two values, a ratio to a mean of 0 and a number of
+deviations where there is no spread. Values count in units of 10**-decimals, halves rounded away from zero.
 """
 
 from __future__ import annotations
@@ -13,14 +34,15 @@ from configs.errors import FeatureError
 from configs.inputs import Aggregate
 from configs.use_case import UseCase
 from features.asof import AT, ROW
-from features.events import KNOWN, LABEL, entity_column, number_sql, time_sql
+from features.events import KNOWN, LABEL, entity_column
 from features.expressions import compile_expression
 from features.sources import Source, quote
-from features.vector import aggregate_features, carried_names
+from features.values import number_sql, time_sql
+from features.vector import aggregate_features, carried_names, check_aggregate, request_field
 from features.windows import windowed
 
 LINE, SEEN = '"line:"', '"seen:"'
-_NUMERIC = {"sum", "mean", "min", "max", "std"}
+_NUMERIC = {"sum", "mean", "min", "max", "std", "ratio", "deviation"}
 
 
 def horizon(use_case: UseCase) -> timedelta:
@@ -37,25 +59,56 @@ def aggregate_query(use_case: UseCase, index: int, stream: Source | None) -> str
     """
     part = use_case.aggregates[index]
     features = [feature for feature in aggregate_features(use_case) if feature.aggregate is part]
-    rows = _own_rows(use_case, part) if stream is None else _other_rows(use_case, part, stream)
-    wanted = f"{ROW} IN (SELECT {ROW} FROM probes)" if stream is None else f"{ROW} IS NOT NULL"
-    return f"{windowed(features, rows)}\nWHERE {wanted}"
+    check_aggregate(use_case, part)
+    if stream is not None:
+        return f"{windowed(features, _other_rows(use_case, part, stream))}\nWHERE {ROW} IS NOT NULL"
+    if part.enters == "outcome":
+        return f"{windowed(features, _outcome_rows(use_case, part))}\nWHERE {ROW} IS NOT NULL"
+    return f"{windowed(features, _own_rows(use_case, part))}\nWHERE {ROW} IN (SELECT {ROW} FROM probes)"
 
 
 def _own_rows(use_case: UseCase, part: Aggregate) -> str:
     """The scored events themselves: rows, keys, times, whether they count (`hit`), and the value."""
     keys = [quote(entity_column(entity)) for entity in part.entities]
     condition = _condition(part, carried_names(use_case))
+    value = f"CASE WHEN {condition} THEN {_own_value(use_case, part)} END"
+    field = request_field(use_case, part)
+    own = f", {quote(field)} AS own" if field is not None else ""
+    return (
+        f"SELECT {ROW}, {AT} AS t, {_key(keys)} AS key, 1 AS event, CASE WHEN {condition} THEN 1 END AS hit, "
+        f"{value} AS value{own}\nFROM ({_named(use_case)}) WHERE {_present(keys)}"
+    )
+
+
+def _outcome_rows(use_case: UseCase, part: Aggregate) -> str:
+    """Probes, which count nothing, beside the events whose outcome is known, at the time it became known."""
+    keys = [quote(entity_column(entity)) for entity in part.entities]
+    condition = _condition(part, carried_names(use_case))
+    value = f"CASE WHEN {condition} THEN CASE WHEN {LABEL} = 1 THEN 1e0 ELSE 0e0 END END"
+    return (
+        f"{_asking(part, 'DOUBLE')}\nUNION ALL\n"
+        f"SELECT NULL, greatest(epoch_us({KNOWN}), {AT} + 1), {_key(keys)}, 1, CASE WHEN {condition} THEN 1 END, "
+        f"{value}\nFROM ({_named(use_case)}) WHERE {_present(keys)} AND {LABEL} IS NOT NULL"
+    )
+
+
+def _asking(part: Aggregate, kind: str) -> str:
+    """Probes as rows that are in no window themselves; `kind` is the type of the value they lack."""
+    keys = [quote(entity_column(entity)) for entity in part.entities]
+    return (
+        f"SELECT {ROW}, {AT} AS t, {_key(keys)} AS key, CAST(NULL AS INTEGER) AS event, CAST(NULL AS INTEGER) AS hit, "
+        f"CAST(NULL AS {kind}) AS value\nFROM probes WHERE {_present(keys)}"
+    )
+
+
+def _named(use_case: UseCase) -> str:
+    """Events whose keys also have the names by which conditions call them."""
     aliases = "".join(
         f", {quote(entity_column(entity))} AS {quote(entity)}"
         for entity in use_case.entities
         if entity not in use_case.request
     )
-    value = f"CASE WHEN {condition} THEN {_own_value(use_case, part)} END"
-    return (
-        f"SELECT {ROW}, {AT} AS t, {_key(keys)} AS key, CASE WHEN {condition} THEN 1 END AS hit, {value} AS value\n"
-        f"FROM (SELECT *{aliases} FROM events) WHERE {_present(keys)}"
-    )
+    return f"SELECT *{aliases} FROM events"
 
 
 def _other_rows(use_case: UseCase, part: Aggregate, stream: Source) -> str:
@@ -66,17 +119,25 @@ def _other_rows(use_case: UseCase, part: Aggregate, stream: Source) -> str:
     value, kind = _other_value(part, stream)
     events = stream_sql(use_case, part.table or "", stream, entities=part.entities, columns=list(stream.columns))
     return (
-        f"SELECT {ROW}, {AT} AS t, {_key(keys)} AS key, CAST(NULL AS INTEGER) AS hit, CAST(NULL AS {kind}) AS value\n"
-        f"FROM probes WHERE {_present(keys)}\nUNION ALL\n"
-        f"SELECT NULL, epoch_us({SEEN}), {_key(keys)}, CASE WHEN {condition} THEN 1 END, "
+        f"{_asking(part, kind)}\nUNION ALL\n"
+        f"SELECT NULL, epoch_us({SEEN}), {_key(keys)}, 1, CASE WHEN {condition} THEN 1 END, "
         f"CASE WHEN {condition} THEN {value} END\nFROM ({events}) WHERE {_present(keys)} AND {SEEN} IS NOT NULL"
     )
 
 
 def stream_sql(
-    use_case: UseCase, table: str, stream: Source, *, entities: Sequence[str], columns: Sequence[str]
+    use_case: UseCase,
+    table: str,
+    stream: Source,
+    *,
+    entities: Sequence[str],
+    columns: Sequence[str],
+    numbered: bool = False,
 ) -> str:
-    """Query for a table that aggregates count: LINE, SEEN (when a row became known), `entity:<name>`, typed columns."""
+    """Query for a table that aggregates count: SEEN (when a row became known), `entity:<name>`, typed columns.
+
+    If `numbered`, also LINE, the place of the row in the table, which only DuckDB knows.
+    """
     definition, owner = use_case.tables[table], f"tables.{table}"
     if definition.time is None:
         raise FeatureError(f"aggregates count the table {table!r}, which has no time", expected=f"{owner}.time")
@@ -87,7 +148,8 @@ def stream_sql(
     keys = [f"CAST({quote(use_case.key(entity))} AS VARCHAR) AS {quote(entity_column(entity))}" for entity in entities]
     chosen = ", ".join([*keys, *(f"{_typed(stream, name)} AS {quote(name)}" for name in columns)])
     seen = f"greatest({time}, coalesce({created}, {time}))"
-    return f"SELECT row_number() OVER () AS {LINE}, {seen} AS {SEEN}, {chosen} FROM {stream.scan}"
+    line = f"row_number() OVER () AS {LINE}, " if numbered else ""
+    return f"SELECT {line}{seen} AS {SEEN}, {chosen} FROM {stream.scan}"
 
 
 def _key(parts: Sequence[str]) -> str:

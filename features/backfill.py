@@ -17,6 +17,7 @@ from features import asof
 from features.events import entity_column
 from features.frame import aggregate_relation, build, definition_hash, history_sql
 from features.intake.loads import opened
+from features.intake.privacy import tokenizer_of
 from features.sources import connect, data_hash, quote, text
 from features.vector import AggregateFeature, aggregate_features, view_features
 
@@ -43,12 +44,14 @@ def aggregate_groups(use_case: UseCase) -> dict[str, tuple[AggregateFeature, ...
 
 
 def backfill(use_case: UseCase, settings: Settings, *, ticker: Ticker | None = None) -> dict[str, Any]:
-    """Write every file anew, or nothing if they are there and neither data nor definitions changed.
+    """Write every file anew, or nothing if they are there and neither data, definitions nor token keys changed.
 
     Gives `written` (rows by view) and the two hashes. Times are `timestamp[us, UTC]`, keys are text.
     """
     folder = repository_folder(use_case, settings) / "backfill"
-    stamp = {"data_hash": data_hash(use_case, settings), "definition_hash": definition_hash(use_case)}
+    tokenizer = tokenizer_of(use_case, settings)
+    stamp: dict[str, Any] = {"data_hash": data_hash(use_case, settings), "definition_hash": definition_hash(use_case)}
+    stamp |= {"token_keys": tokenizer.version} if tokenizer else {}
     known = _stamped(folder)
     names = [*use_case.views, *aggregate_groups(use_case)]
     complete = all((folder / f"{name}.parquet").exists() for name in names)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from configs.console import JsonOption, UseCaseArgument, application, opened, progress, show
+from features import init_cli, inspect_cli
+from features.intake import keys_cli, validate_cli
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
@@ -16,7 +18,11 @@ app = application("Build, load and look at the features of a use case.")
 
 def mount(front_door: typer.Typer) -> None:
     """Add this room's commands to the front door."""
+    front_door.command()(init_cli.init)
     front_door.command()(simulate)
+    app.add_typer(keys_cli.app, name="keys")
+    app.command()(validate_cli.validate)
+    inspect_cli.mount(app)
     front_door.add_typer(app, name="features")
 
 
@@ -72,59 +78,21 @@ def materialize(
         datetime | None,
         typer.Option(help="Only what was known by this time (UTC); none: everything.", formats=_FORMATS),
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Read all of history again, not only what is new.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Load views and recent events into the online store."""
+    """Load views and recent events into the online store.
+
+    Read is what became known since the last time, with an overlap for late rows. It may be interrupted and run again:
+    nothing is loaded twice, and nothing older replaces anything newer.
+    """
     from features.store import FeatureStore
 
     use_case, settings = opened(name)
+    before = until and until.replace(tzinfo=UTC)
     with progress(f"materializing {use_case.name}") as ticker:
-        found = FeatureStore(use_case, settings).materialize(until=until and until.replace(tzinfo=UTC), ticker=ticker)
-    show(found, as_json=as_json)
-
-
-@app.command(name="show")
-def show_features(
-    name: UseCaseArgument,
-    event: Annotated[str | None, typer.Option(help="An event id: print its values as known at its time.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the features, or with --event their values.
-
-    The list says where each feature comes from and what it means.
-    """
-    from features.vector import features_of
-
-    use_case, settings = opened(name)
-    features = features_of(use_case)
-    if event is None:
-        rows = [
-            {"feature": each.name, "kind": each.kind, "origin": each.origin, "description": each.description}
-            for each in features
-        ]
-        show(rows, as_json=as_json, title=use_case.title)
-        return
-    from features.frame import event_values
-
-    with progress(f"features of {event}") as ticker:
-        values = event_values(use_case, settings, event, ticker=ticker)
-    show(values, as_json=as_json, title=f"{use_case.title}: {event}")
-
-
-@app.command()
-def describe(name: UseCaseArgument, as_json: JsonOption = False) -> None:
-    """Check the event table against its contracts."""
-    from dataclasses import asdict
-
-    from features.contracts import check
-
-    use_case, settings = opened(name)
-    with progress(f"checking {use_case.name}"):
-        found = check(use_case, settings)
-    show(
-        [asdict(finding) for finding in found],
-        as_json=as_json,
-        title=f"{use_case.event_table.label}: rows that break a rule",
-    )
-    if any(finding.fatal for finding in found):
-        raise typer.Exit(2)
+        found = FeatureStore(use_case, settings).materialize(until=before, full=full, ticker=ticker)
+    if as_json:
+        show(found, as_json=True)
+    else:
+        show(found["loads"], as_json=False, title=f"{use_case.title}: online as of {found['until']}")

@@ -1,116 +1,273 @@
-"""Contracts checked offline: how many rows of the event table break what is declared, and which breaks are fatal."""
+"""Contracts: what each table of a use case must hold, read off the use case once and used everywhere.
+
+The same contract checks a table's rows when it is loaded (`features.intake.rules`), builds the model of scoring
+requests, documents the columns, and makes rows for tests. A load refuses the rows that the endpoint would refuse.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
 
-import duckdb
-
-from configs.errors import FeatureError
 from configs.inputs import Column
-from configs.settings import Settings
 from configs.use_case import UseCase
-from features.events import ID, LABEL, canonical_sql, check_columns, entity_column, event_id_column, protected_column
-from features.sources import Source, connect, quote, source, table_path, text
+from features.expressions import named_columns
+
+ROW_NUMBER = "row_number:"
+"""Column of a loaded table with the row's number in its source, for events without an id of their own."""
+
+AHEAD = timedelta(minutes=5)
+"""How far the clock of whoever wrote a time may be ahead of this one: a later time is in the future."""
+
+MAX_TEXT = 128
+"""Most characters of a key or a category; control characters are refused, because some databases do."""
+
+FIRST_YEAR, END_YEAR = 1900, 2200
+"""Times from the first year to before the second are possible."""
+
+Role = Literal["id", "time", "created", "label", "known", "key", "field", "protected", "view", "counted"]
+Check = Literal[
+    "missing", "time", "type", "era", "future", "below", "above", "whole", "vocabulary", "empty", "long", "control"
+]
+_A = {"integer": "an integer", "time": "a time"}
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Rows of the event table that break one rule. A fatal one leaves nothing sensible to train on."""
+class Rule:
+    """What a column of a row may not be. `reason` says it of the column, as in "amount is below 0"."""
 
-    column: str
-    problem: str
-    rows: int
-    share: float
-    fatal: bool = False
+    check: Check
+    reason: str
 
 
-def check(use_case: UseCase, settings: Settings) -> tuple[Finding, ...]:
-    """Every broken rule of the event table, fatal ones first; empty if there is none. Raises for a missing column."""
-    with connect(settings) as connection:
-        raw = source(connection, table_path(use_case, use_case.event.table, settings))
-        check_columns(use_case, raw)
-        return findings(use_case, connection, raw)
+@dataclass(frozen=True)
+class ColumnContract:
+    """A raw column in one of its roles. `owner` is the place in the use case that names it.
 
+    `contract` is there for fields, view columns and protected attributes.
+    """
 
-def enforce(found: tuple[Finding, ...], *, table: str) -> None:
-    """Raise `FeatureError` for the first fatal finding."""
-    for finding in found:
-        if finding.fatal:
-            raise FeatureError(
-                f"{table}: {finding.column} {finding.problem} ({finding.rows:,} rows, {finding.share:.1%})",
-                expected="one row an event with an id of its own, and outcomes of both classes",
-                fix="correct the table, or `event` and `label` in the use case",
-            )
+    name: str
+    role: Role
+    owner: str
+    contract: Column | None = None
+    field: str | None = None
+    nullable: bool = True
+    unique: bool = False
+    personal: Literal["token", "mask"] | None = None
+    past: bool = False
 
-
-def findings(use_case: UseCase, connection: duckdb.DuckDBPyConnection, raw: Source) -> tuple[Finding, ...]:
-    """The same as `check` for an open table: one pass over it."""
-    rules = list(_rules(use_case))
-    counts = ", ".join(f"count(*) FILTER (WHERE {rule.test})" for rule in rules)
-    query = f"SELECT {_TOTALS}, {counts} FROM ({canonical_sql(use_case, raw, beside=True)})"
-    total, twice, positives, negatives, *broken = connection.execute(query).fetchone() or (0, 0, 0, 0)
-    if not total:
-        raise FeatureError(f"{raw.path.name} has no rows", expected="events")
-    found = [
-        Finding(rule.column, rule.problem, rows, rows / total, rule.fatal)
-        for rule, rows in zip(rules, broken, strict=True)
-        if rows
-    ]
-    if twice:
-        found.append(Finding(event_id_column(use_case), "is not unique", twice, twice / total, fatal=True))
-    if not positives or not negatives:
-        only = "has no outcomes" if not positives + negatives else f"is {'always' if positives else 'never'} positive"
-        found.append(
-            Finding(use_case.label.column, only, positives + negatives, (positives + negatives) / total, fatal=True)
+    @property
+    def type(self) -> str:
+        """Type of the values: that of the contract, or what the role asks for."""
+        if self.contract:
+            return self.contract.type
+        return {"time": "time", "created": "time", "known": "time", "label": "label", "counted": "as found"}.get(
+            self.role, "text"
         )
-    return tuple(sorted(found, key=lambda finding: not finding.fatal))
 
-
-_TOTALS = (
-    f"count(*), count({ID}) - count(DISTINCT {ID}), "
-    f"count(*) FILTER (WHERE {LABEL} = 1), count(*) FILTER (WHERE {LABEL} = 0)"
-)
+    def rules(self) -> tuple[Rule, ...]:
+        """What a row is rejected for, in the order of reporting. Protected attributes and labels reject none."""
+        return tuple(_rules(self))
 
 
 @dataclass(frozen=True)
-class _Rule:
-    """What breaks a contract, as SQL over the canonical columns and, as `raw:<column>`, those of the table."""
+class TableContract:
+    """All that a use case says of one table. A column stands in `columns` once for every role it has."""
 
-    column: str
-    problem: str
-    test: str
-    fatal: bool = False
+    use_case: str
+    table: str
+    label: str
+    columns: tuple[ColumnContract, ...]
+    rejects: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Raw columns, each once: all that is loaded."""
+        return tuple(dict.fromkeys(column.name for column in self.columns))
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Raw columns whose values are texts in every role: a file of texts is not asked what else they look like."""
+        return frozenset(self.names) - {
+            column.name for column in self.columns if column.type not in {"text", "category"}
+        }
+
+    @property
+    def personal(self) -> dict[str, str]:
+        """Personal columns of this table: raw column -> token or mask."""
+        return {column.name: column.personal for column in self.columns if column.personal}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that decides which rows are good and what is loaded of them."""
+        parts = [
+            [
+                column.name, column.role, column.field, column.nullable, column.unique, column.personal, column.past,
+                column.contract.model_dump(mode="json") if column.contract else None,
+            ]
+            for column in self.columns
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps([_FORMAT, parts], sort_keys=True).encode()).hexdigest()
+
+    def of(self, *roles: Role) -> tuple[ColumnContract, ...]:
+        """The columns in these roles."""
+        return tuple(column for column in self.columns if column.role in roles)
+
+    def one(self, role: Role) -> str | None:
+        """The raw column with a role that at most one has."""
+        return next((column.name for column in self.of(role)), None)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """A row for each column and role: what it means and what is possible."""
+        return [_described(column) for column in self.columns]
 
 
-def _rules(use_case: UseCase) -> Iterator[_Rule]:
-    event = use_case.event
-    yield _Rule(event_id_column(use_case), "is missing", f"{ID} IS NULL", fatal=True)
+_FORMAT = 1
+
+
+def event_id_column(use_case: UseCase) -> str:
+    """The column of a loaded event table that identifies the event."""
+    return use_case.event.id or ROW_NUMBER
+
+
+def contract_of(use_case: UseCase, table: str) -> TableContract:
+    """The contract of a table: the columns that the use case names, in the order in which it names them."""
+    found = [*(_event_columns(use_case) if table == use_case.event.table else ())]
+    found += [*_view_columns(use_case, table), *_counted_columns(use_case, table)]
+    definition = use_case.tables[table]
+    distinct = {(column.name, column.role, column.field, column.owner): column for column in reversed(found)}
+    return TableContract(use_case.name, table, definition.label, tuple(reversed(distinct.values())), definition.rejects)
+
+
+def _event_columns(use_case: UseCase) -> Iterator[ColumnContract]:
+    event, label, personal = use_case.event, use_case.label, use_case.personal
+    if event.id:
+        shield = personal.get(event.id)
+        yield ColumnContract(event.id, "id", "event", nullable=False, unique=True, personal=shield)
     if event.time:
-        yield _Rule(event.time, "is missing or no time", "event_time IS NULL")
+        yield ColumnContract(event.time, "time", "event", nullable=False, past=True)
+    if use_case.event_table.created:
+        yield ColumnContract(use_case.event_table.created, "created", f"tables.{event.table}")
+    yield ColumnContract(label.column, "label", "label")
+    if label.known:
+        yield ColumnContract(label.known, "known", "label")
     for entity, key in use_case.entities.items():
-        yield _Rule(key, "is missing", f"{quote(entity_column(entity))} IS NULL")
+        yield ColumnContract(key, "key", f"entities.{entity}", field=entity, personal=personal.get(key))
     for name, column in use_case.request.items():
-        yield from _column_rules(column.column or name, quote(name), column)
+        yield _contracted(use_case, name, column, "field", f"request.{name}")
     for name, column in use_case.protected.items():
-        yield from _column_rules(column.column or name, quote(protected_column(name)), column)
+        yield _contracted(use_case, name, column, "protected", f"protected.{name}")
 
 
-def _column_rules(name: str, value: str, column: Column) -> Iterator[_Rule]:
-    raw = quote(f"raw:{name}")
-    codes = ", ".join(text(str(code).removesuffix(".0")) for code in ("nan", *column.missing))
-    written = f"lower(regexp_replace(CAST({raw} AS VARCHAR), '[.]0+$', ''))"
-    yield _Rule(
-        name, f"is not a {column.type}", f"{raw} IS NOT NULL AND {value} IS NULL AND {written} NOT IN ({codes.lower()})"
-    )
-    if column.min is not None:
-        yield _Rule(name, f"is below {column.min:g}", f"{value} < {column.min}")
-    if column.max is not None:
-        yield _Rule(name, f"is above {column.max:g}", f"{value} > {column.max}")
-    if column.values:
-        yield _Rule(name, "is not in the vocabulary", f"{value} NOT IN ({', '.join(map(text, column.values))})")
-    if not column.nullable:
-        yield _Rule(name, "is missing", f"{value} IS NULL")
-    if column.type == "integer":
-        yield _Rule(name, "is not whole", f"{value} <> round({value})")
+def _view_columns(use_case: UseCase, table: str) -> Iterator[ColumnContract]:
+    for view, definition in use_case.views.items():
+        if definition.table == table:
+            yield from _times(use_case, table, f"views.{view}", past=False)
+            yield _key(use_case, definition.entity, f"views.{view}")
+            for name, column in definition.columns.items():
+                yield _contracted(use_case, name, column, "view", f"views.{view}.columns")
+
+
+def _counted_columns(use_case: UseCase, table: str) -> Iterator[ColumnContract]:
+    if table == use_case.event.table:  # they count what a request carries
+        return
+    for part in use_case.aggregates:
+        if part.table == table:
+            owner = f"aggregates ({part.stem})"
+            yield from _times(use_case, table, owner, past=True)
+            for entity in part.entities:
+                yield _key(use_case, entity, owner)
+            for name in [*([part.column] if part.column else []), *named_columns(part.where)]:
+                yield ColumnContract(name, "counted", owner, personal=use_case.personal.get(name))
+
+
+def _times(use_case: UseCase, table: str, owner: str, *, past: bool) -> Iterator[ColumnContract]:
+    definition = use_case.tables[table]
+    if definition.time:
+        yield ColumnContract(definition.time, "time", owner, nullable=False, past=past)
+    if definition.created:
+        yield ColumnContract(definition.created, "created", owner)
+
+
+def _key(use_case: UseCase, entity: str, owner: str) -> ColumnContract:
+    key = use_case.key(entity)
+    return ColumnContract(key, "key", owner, field=entity, personal=use_case.personal.get(key))
+
+
+def _contracted(use_case: UseCase, name: str, column: Column, role: Role, owner: str) -> ColumnContract:
+    raw = column.column or name
+    nullable = column.nullable or role == "protected"
+    return ColumnContract(raw, role, owner, column, name, nullable, personal=use_case.personal.get(raw))
+
+
+def _rules(column: ColumnContract) -> Iterator[Rule]:
+    if column.role in {"protected", "label", "counted"}:
+        return
+    if column.type == "time":
+        yield from _time_rules(column)
+    elif not column.nullable:
+        yield Rule("missing", "is missing")
+    if column.role in {"id", "key"}:
+        yield from (Rule("empty", "is empty"), *_TEXT_RULES)
+    if column.contract and column.type != "time":
+        yield from _value_rules(column.contract)
+
+
+_TEXT_RULES = (Rule("long", f"is longer than {MAX_TEXT} characters"), Rule("control", "holds control characters"))
+
+
+def _time_rules(column: ColumnContract) -> Iterator[Rule]:
+    if column.nullable:
+        yield Rule("type", "is no time")
+    else:
+        yield Rule("time", "is missing or no time")
+    yield Rule("era", f"is not between the years {FIRST_YEAR} and {END_YEAR}")
+    if column.past:
+        yield Rule("future", "is in the future")
+
+
+def _value_rules(contract: Column) -> Iterator[Rule]:
+    if contract.type != "category":
+        yield Rule("type", f"is not {_A.get(contract.type, f'a {contract.type}')}")
+    elif contract.values and contract.other is None:
+        yield Rule("vocabulary", "is not in the vocabulary")
+    elif not contract.values:
+        yield from _TEXT_RULES
+    if contract.type in {"number", "integer"}:
+        if contract.min is not None:
+            yield Rule("below", f"is below {contract.min:g}")
+        if contract.max is not None:
+            yield Rule("above", f"is above {contract.max:g}")
+    if contract.type == "integer":
+        yield Rule("whole", "is not whole")
+
+
+def _described(column: ColumnContract) -> dict[str, Any]:
+    contract = column.contract
+    bounds = [contract.min, contract.max] if contract and contract.type in {"number", "integer"} else [None, None]
+    return {
+        "column": column.name,
+        "role": column.role,
+        "field": column.field,
+        "type": column.type,
+        "unit": contract.unit if contract else None,
+        "range": _range(*bounds),
+        "values": list(contract.values) if contract else [],
+        "other": contract.other if contract else None,
+        "missing codes": list(contract.missing) if contract else [],
+        "nullable": column.nullable,
+        "unique": column.unique,
+        "personal": column.personal,
+        "description": contract.description if contract else None,
+    }
+
+
+def _range(least: float | None, most: float | None) -> str | None:
+    if least is not None and most is not None:
+        return f"{least:g} to {most:g}"
+    return None if least is None and most is None else f"at most {most:g}" if least is None else f"at least {least:g}"

@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
@@ -118,14 +118,6 @@ def apply(use_case: UseCase, folder: Path) -> list[str]:
     return [f"{type(each).__name__} {each.name}" for each in found]
 
 
-def materialize_views(use_case: UseCase, folder: Path, *, until: datetime | None) -> list[str]:
-    """Load every view online: all of history each time, since late rows would otherwise never be loaded."""
-    names = list(use_case.views)
-    with _quiet(), opened(folder) as store:
-        store.materialize(datetime(1970, 1, 1, tzinfo=UTC), until or datetime.now(UTC), feature_views=names)
-    return names
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Feast prints its progress, which would end up in machine-readable output, and warns of its own features."""
@@ -137,7 +129,11 @@ def _quiet() -> Iterator[None]:
 def repository_files(use_case: UseCase, settings: Settings) -> dict[str, str]:
     """File name -> content of a repository that the plain `feast` command line reads."""
     online = {"path": str(settings.online_db), "redis_url": settings.redis_url}
-    offline = {"memory_limit": settings.memory, "threads": settings.threads}
+    offline = {
+        "memory_limit": settings.memory,
+        "threads": settings.threads,
+        "temp_directory": str(settings.home / "scratch"),
+    }
     config = {
         "project": use_case.name,
         "provider": "local",

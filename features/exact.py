@@ -7,6 +7,7 @@ go to doubles by the same steps, which makes offline and online values equal bit
 from __future__ import annotations
 
 import math
+import sys
 
 from features.language.operators import rounded
 
@@ -45,17 +46,55 @@ def deviation(count: int, sums: int, squares: int, decimals: int) -> float | Non
     return math.sqrt(double(spread) / double(count * (count - 1))) / float(10**decimals)
 
 
-def statistic_sql(function: str, *, count: str, sums: str, squares: str, decimals: int) -> str:
-    """The same statistics over columns with the integer sums, in DuckDB's SQL."""
+def ratio(value: float, count: int, sums: int, decimals: int) -> float | None:
+    """A value over the mean of others; None for an empty window, a mean of 0, or a ratio beyond all doubles.
+
+    >>> ratio(3.0, 2, 400, 2), ratio(3.0, 2, 0, 2)
+    (1.5, None)
+    """
+    found = mean(count, sums, decimals)
+    return _finite(value / found) if found else None
+
+
+def standardized(value: float, count: int, sums: int, squares: int, decimals: int) -> float | None:
+    """How many sample standard deviations a value lies from the mean of others; None where `ratio` or they are.
+
+    >>> standardized(3.0, 2, 400, 100_000, 2), standardized(3.0, 1, 200, 40_000, 2)
+    (0.7071067811865475, None)
+    """
+    spread = deviation(count, sums, squares, decimals)
+    found = mean(count, sums, decimals)
+    return _finite((value - found) / spread) if spread and found is not None else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def statistic_sql(function: str, *, count: str, sums: str, squares: str, decimals: int, own: str = "") -> str:
+    """The same statistics over columns with the integer sums, in DuckDB's SQL; `own` is the value set against them."""
     scale = 10**decimals
     total_sql = f"(CASE WHEN {sums} < 0 THEN -CAST(-{sums} AS DOUBLE) ELSE CAST({sums} AS DOUBLE) END)"
-    if function == "sum":
-        return f"coalesce({total_sql}, 0e0) / {scale}e0"
-    if function == "mean":
-        return f"CASE WHEN {count} > 0 THEN {total_sql} / CAST({count}::HUGEINT * {scale} AS DOUBLE) END"
-    spread = f"CAST({count}::HUGEINT * {squares} - {sums}::HUGEINT * {sums} AS DOUBLE)"
-    pairs = f"CAST({count}::HUGEINT * ({count} - 1) AS DOUBLE)"
-    return f"CASE WHEN {count} > 1 THEN sqrt({spread} / {pairs}) / {scale}e0 END"
+    mean_sql = f"CASE WHEN {count} > 0 THEN {total_sql} / CAST(CAST({count} AS HUGEINT) * {scale} AS DOUBLE) END"
+    spread = f"CAST(CAST({count} AS HUGEINT) * {squares} - CAST({sums} AS HUGEINT) * {sums} AS DOUBLE)"
+    pairs = f"CAST(CAST({count} AS HUGEINT) * ({count} - 1) AS DOUBLE)"
+    std_sql = f"CASE WHEN {count} > 1 THEN sqrt({spread} / {pairs}) / {scale}e0 END"
+    match function:
+        case "sum":
+            return f"coalesce({total_sql}, 0e0) / {scale}e0"
+        case "mean":
+            return mean_sql
+        case "ratio":
+            return _finite_sql(f"{own} / nullif({mean_sql}, 0e0)")
+        case "deviation":
+            return _finite_sql(f"({own} - {mean_sql}) / nullif({std_sql}, 0e0)")
+        case _:
+            return std_sql
+
+
+def _finite_sql(value: str) -> str:
+    """The value, or NULL beyond all doubles; NaN counts as the greatest number."""
+    return f"CASE WHEN abs({value}) <= {sys.float_info.max!r} THEN {value} END"
 
 
 def scaled_sql(value: str, decimals: int) -> str:

@@ -72,6 +72,19 @@ def compile_expression(
     return Expression(text, frozenset(names), piece.kind, sql, piece.run)
 
 
+def named_columns(condition: str | None) -> list[str]:
+    """The names that a condition reads, sorted; none for a text that is no SQL, which is reported where it is compiled.
+
+    >>> named_columns("amount > 10 AND channel = 'chip'"), named_columns(None)
+    (['amount', 'channel'], [])
+    """
+    try:
+        tree = sqlglot.parse_one(condition, read="duckdb") if condition else None
+    except sqlglot.errors.SqlglotError:
+        return []
+    return sorted({column.name for column in tree.find_all(sqlglot.exp.Column)}) if tree else []
+
+
 def compile_derived(use_case: UseCase) -> dict[str, Expression]:
     """The derived columns, in the order in which they are computed: each may use those declared before it."""
     names: dict[str, Literal["number", "category", "time"]] = expression_names(use_case)

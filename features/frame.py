@@ -16,17 +16,19 @@ from configs.settings import Settings
 from configs.use_case import UseCase
 from features.aggregates import aggregate_query, horizon
 from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
-from features.events import ID, KNOWN, LABEL, entity_column, events_sql, protected_column, time_sql, value_sql
+from features.events import ID, KNOWN, LABEL, entity_column, events_sql, protected_column
 from features.expressions import compile_derived
 from features.intake.loads import opened
 from features.language.operators import microseconds
 from features.sources import Source, connect, data_hash, quote
+from features.values import time_sql, value_sql
 from features.vector import features_of, view_features
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FEATURE_PARTS = ("tables", "entities", "event", "label", "request", "derived", "aggregates", "views", "protected")
+_EVENT_PARTS = ("tables", "entities", "event", "label", "request", "protected", "personal")
+_FEATURE_PARTS = (*_EVENT_PARTS, "derived", "aggregates", "views")
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,9 @@ def load_events(
     """
     conditions = []
     if start:
-        conditions.append(f"{AT} >= {microseconds(start) - horizon(use_case) // timedelta(microseconds=1)}")
+        first = microseconds(start) - horizon(use_case) // timedelta(microseconds=1)
+        late = any(part.enters == "outcome" for part in use_case.aggregates)  # an old event with a new outcome counts
+        conditions.append(f"({AT} >= {first}{f' OR epoch_us({KNOWN}) >= {first}' if late else ''})")
     if end:
         conditions.append(f"{AT} < {microseconds(end)}")
     timed = f"SELECT *, epoch_us(event_time) AS {AT} FROM ({events_sql(use_case, connection, settings)})"

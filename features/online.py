@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +13,9 @@ from features.expressions import compile_derived
 from features.language.operators import plain
 from features.request import ScoringRequest
 from features.state.activity import Activity
-from features.stores.packed import PackedRow, open_packed
+from features.stores.packed import open_packed
+from features.stores.segments import shapes_of
+from features.stores.vectors import VectorReader, ViewVector
 from features.vector import features_of, view_features
 
 
@@ -40,8 +41,14 @@ class OnlineFeatures:
         self._use_case = use_case
         self._features = features_of(use_case)
         self._derived = compile_derived(use_case)
-        self._views = {view: view_features(use_case, view) for view in use_case.views}
-        self._names = {view: tuple(definition.columns) for view, definition in use_case.views.items()}
+        self._required = [view for view, definition in use_case.views.items() if definition.required]
+        self._reader = VectorReader([(shape, use_case.views[view].ttl) for view, shape in shapes_of(use_case).items()])
+        self._codes = {
+            name: frozenset(column.missing)
+            for view in use_case.views
+            for name, column in view_features(use_case, view)
+            if column.missing
+        }
         self._activity = Activity(use_case, settings)
         self._packed = open_packed(path=settings.online_db, redis_url=settings.redis_url)
 
@@ -52,17 +59,19 @@ class OnlineFeatures:
 
     def read(self, request: ScoringRequest) -> OnlineVector:
         """The vector at the event's time; the event itself is in its windows, recorded or not."""
-        views = self._read_views(request)
-        missing = tuple(view for view, row in views.items() if row is None and self._use_case.views[view].required)
-        stale = tuple(view for view, row in views.items() if row is not None and self._is_stale(view, row, request))
-        values: dict[str, Any] = {"event_time": request.event_time, **self._fields(request)}
-        for view, row in views.items():
-            values.update(self._columns(view, row if view not in stale else None))
+        views = self._views(request)
+        values: dict[str, Any] = {"event_time": request.event_time, **self._fields(request), **views.others}
+        for name, number in zip(self._reader.names, views.numbers, strict=True):
+            values[name] = None if number != number else number  # noqa: PLR0124  # NaN: missing
+        for name, codes in self._codes.items():  # in rows that Feast wrote
+            values[name] = None if values[name] in codes else values[name]
         values.update(self._activity.values(request))
         for name, expression in self._derived.items():
             values[name] = expression.evaluate(values)
-        times = {view: row.event_time for view, row in views.items() if row is not None}
-        return OnlineVector({feature.name: values[feature.name] for feature in self._features}, missing, stale, times)
+        missing = tuple(view for view in self._required if view not in views.times)
+        stale = tuple(view for view in self._use_case.views if view in views.stale)
+        features = {feature.name: values[feature.name] for feature in self._features}
+        return OnlineVector(features, missing, stale, views.times)
 
     def record(self, request: ScoringRequest) -> None:
         """Let the event enter the windows of later events. The same event id enters once."""
@@ -77,7 +86,7 @@ class OnlineFeatures:
 
     def ping(self) -> None:
         """Raise `FeatureError` when the online store does not answer."""
-        self._packed.read(self._use_case.name, "", "")
+        self._packed.values(self._use_case.name, [("", "")])
 
     def close(self) -> None:
         """Close the connections."""
@@ -87,25 +96,11 @@ class OnlineFeatures:
     def _fields(self, request: ScoringRequest) -> dict[str, Any]:
         return {name: _typed(column, request.fields.get(name)) for name, column in self._use_case.request.items()}
 
-    def _read_views(self, request: ScoringRequest) -> dict[str, PackedRow | None]:
-        """Each view's row. One that speaks of, or became known at, a later time than the event's is not used."""
-        keys = {view: request.entities.get(definition.entity) for view, definition in self._use_case.views.items()}
-        wanted = [(view, key) for view, key in keys.items() if key is not None]
-        found: dict[str, PackedRow | None] = dict.fromkeys(keys)
-        rows = self._packed.read_many(self._use_case.name, wanted) if wanted else []
-        for (view, _), row in zip(wanted, rows, strict=True):
-            if row is not None and max(row.event_time, row.created or row.event_time) <= request.event_time:
-                found[view] = row
-        return found
-
-    def _is_stale(self, view: str, row: PackedRow, request: ScoringRequest) -> bool:
-        """A value exactly as old as its TTL is still fresh, as in training."""
-        return request.event_time - row.event_time > self._use_case.views[view].ttl
-
-    def _columns(self, view: str, row: PackedRow | None) -> dict[str, Any]:
-        values: Mapping[str, Any] = row.values if row else {}
-        names = zip(self._views[view], self._names[view], strict=True)
-        return {feature: _typed(column, values.get(name)) for (feature, column), name in names}
+    def _views(self, request: ScoringRequest) -> ViewVector:
+        keys = [request.entities.get(entity) for entity in self._reader.entities]
+        places = [(entity, key) for entity, key in zip(self._reader.entities, keys, strict=True) if key is not None]
+        found = iter(self._packed.values(self._use_case.name, places) if places else ())
+        return self._reader.read([None if key is None else next(found) for key in keys], request.event_time)
 
 
 def _typed(column: Column, value: Any) -> Any:

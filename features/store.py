@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from configs.console import Ticker
 from configs.errors import FeatureError
 from configs.settings import Settings
 from configs.use_case import Period, UseCase
-from features.request import Outcome, ScoringRequest, utc
+from features.request import Outcome, ScoringRequest
 
 if TYPE_CHECKING:
     from features.frame import Frame
@@ -41,29 +41,32 @@ class FeatureStore:
 
         return backfill(self._use_case, self._settings, ticker=ticker)
 
-    def materialize(self, *, until: datetime | None = None, ticker: Ticker | None = None) -> dict[str, Any]:
-        """Bring views (through Feast) and the recent events of history (into the activity state) online.
+    def materialize(
+        self, *, until: datetime | None = None, full: bool = False, ticker: Ticker | None = None
+    ) -> dict[str, Any]:
+        """Bring views and the recent events of history online, straight into the stores that scoring reads.
 
-        Only what was known by `until` (none: everything) goes in, and events before it. May be repeated: nothing older
-        replaces anything newer, and an event enters once. Returns the views loaded and the number of new events.
+        Only what was known by `until` (none: everything) goes in, and events before it; read is only what became known
+        since the last time, with an overlap for late rows (`Table.late`), or with `full` everything. May be killed and
+        repeated: nothing older replaces anything newer, and an event enters once. Returns `views`, `new_events`,
+        `until` and `loads`: rows, mode (full or incremental) and seconds of each part.
         """
-        views = self._materialize_views(until, ticker) if self._use_case.views else []
-        events = self._seed(until, ticker) if self._use_case.aggregates else 0
-        return {"views": views, "new_events": events, "until": (utc(until) if until else datetime.now(UTC)).isoformat()}
+        from features.materialize import materialize
+
+        return materialize(self._use_case, self._settings, until=until, full=full, ticker=ticker)
 
     def training_frame(
         self, *, start: datetime | None = None, end: datetime | None = None, ticker: Ticker | None = None
     ) -> Frame:
         """Events from `start` to before `end` with their features as known at their time.
 
-        Raises `FeatureError` for a table that can't be trained on: repeated event ids, outcomes of one class, no rows.
+        Raises `FeatureError` for a table that can't be trained on: too many rejects, outcomes of one class, no rows.
         """
-        from features.contracts import check, enforce
         from features.frame import training_frame
+        from features.intake.loads import check_outcomes, passed
 
-        if ticker:
-            ticker.note("checking contracts")
-        enforce(check(self._use_case, self._settings), table=self._use_case.event_table.label)
+        load = passed(self._use_case, self._use_case.event.table, self._settings, ticker=ticker)
+        check_outcomes(load, self._use_case.label.column)
         frame = training_frame(self._use_case, self._settings, start=start, end=end, ticker=ticker)
         if frame.events.empty:
             raise FeatureError(
@@ -83,36 +86,3 @@ class FeatureStore:
         from features.traffic import requests
 
         return requests(self._use_case, self._settings, period=period, limit=limit, now=now)
-
-    def _materialize_views(self, until: datetime | None, ticker: Ticker | None) -> list[str]:
-        from features.definitions import apply, materialize_views, write_repository
-
-        self.backfill(ticker=ticker)
-        folder = write_repository(self._use_case, self._settings)
-        apply(self._use_case, folder)
-        if ticker:
-            ticker.note("materializing views")
-        return materialize_views(self._use_case, folder, until=until)
-
-    def _seed(self, until: datetime | None, ticker: Ticker | None) -> int:
-        from features.state.activity import Activity
-        from features.traffic import history, newest, stream
-
-        use_case, settings = self._use_case, self._settings
-        activity, added = Activity(use_case, settings), 0
-        end = utc(until) if until else None
-        start = (end or newest(use_case, settings)) - activity.reach
-        tables = {part.table or use_case.event.table for part in use_case.aggregates}
-        try:
-            for table in sorted(tables):
-                if ticker:
-                    ticker.note(f"recent rows of {table}")
-                if table == use_case.event.table:
-                    added += activity.seed(history(use_case, settings, start=start, end=end))
-                else:
-                    entities, fields = activity.inputs(table)
-                    rows = stream(use_case, settings, table, entities=entities, fields=fields, start=start, end=end)
-                    added += activity.seed(rows, table=table)
-        finally:
-            activity.close()
-        return added

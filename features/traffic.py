@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -14,11 +13,11 @@ from configs.errors import FeatureError
 from configs.settings import Settings
 from configs.use_case import Period, UseCase
 from features.aggregates import LINE, SEEN, stream_sql
-from features.events import ID, KNOWN, LABEL, canonical_sql, check_columns, entity_column, events_sql
-from features.intake.loads import opened
+from features.events import ID, KNOWN, LABEL, canonical_sql, entity_column, events_sql
+from features.intake.loads import accepted, opened
 from features.language.operators import microseconds
 from features.request import Outcome, ScoringRequest, utc
-from features.sources import connect, live_path, quote, source, table_path
+from features.sources import connect, live_path, quote, source
 
 _BATCH = 5_000
 _SEED = 7
@@ -48,18 +47,29 @@ def requests(
 
     def query(connection: duckdb.DuckDBPyConnection) -> str:
         if period is None:
-            return _canonical(use_case, connection, live_path(use_case, settings))
-        table = _canonical(use_case, connection, table_path(use_case, use_case.event.table, settings))
+            return canonical_sql(use_case, source(connection, live_path(use_case, settings)))
+        table = canonical_sql(use_case, accepted(connection, use_case, settings))
         return f"SELECT * FROM ({table}) WHERE {_between(period.start, period.end)}"
 
     return islice(_events(use_case, settings, query), limit)
 
 
-def history(use_case: UseCase, settings: Settings, *, start: datetime | None, end: datetime | None) -> Iterator[Event]:
-    """Rows of the event table, accrued ones too, from `start` to before `end`; labels not known by `end` unknown."""
+def history(
+    use_case: UseCase,
+    settings: Settings,
+    *,
+    start: datetime | None,
+    end: datetime | None,
+    since: Sequence[datetime] = (),
+) -> Iterator[Event]:
+    """Rows of the event table, accrued ones too, from `start` to before `end`; labels not known by `end` unknown.
+
+    Of each moment in `since`, only rows that happened then or later, or whose outcome became known then or later.
+    """
 
     def query(connection: duckdb.DuckDBPyConnection) -> str:
-        return f"SELECT * FROM ({events_sql(use_case, connection, settings)}) WHERE {_between(start, end)}"
+        tests = [_between(start, end), *(_news(use_case, moment) for moment in since)]
+        return f"SELECT * FROM ({events_sql(use_case, connection, settings)}) WHERE {' AND '.join(tests)}"
 
     for request, outcome in _events(use_case, settings, query):
         early = end is not None and outcome.known is not None and outcome.known > utc(end)
@@ -87,24 +97,51 @@ def stream(
     start: datetime | None,
     end: datetime | None,
 ) -> Iterator[Event]:
-    """Rows of another table that aggregates count, at the time they became known; `fields` are its columns to keep."""
+    """Rows of another table that aggregates count, at the time they became known; `fields` are its columns to keep.
+
+    The table names no id of its rows: theirs is what they hold, and the number among equals. So a row keeps its id
+    when the table is written anew in another order, or read in part, as long as the part is cut by time.
+    """
     with connect(settings) as connection:
         raw = opened(connection, use_case, table, settings)
-        query = stream_sql(use_case, table, raw, entities=entities, columns=fields)
+        query = stream_sql(use_case, table, raw, entities=entities, columns=fields, numbered=True)
         between = _between(start, end).replace("event_time", SEEN)
-        cursor = connection.execute(f"SELECT * FROM ({query}) WHERE {between} ORDER BY {SEEN}, {LINE}")
-        for line, seen, *values in _fetched(cursor):
+        names = [SEEN, *(quote(entity_column(entity)) for entity in entities), *map(quote, fields)]
+        chosen = ", ".join(names)
+        content = _content(names, _tokens(use_case, entities, fields))
+        equals = f"row_number() OVER (PARTITION BY {chosen} ORDER BY {LINE})"
+        cursor = connection.execute(
+            f"SELECT {content} || ':' || {equals} AS id, {chosen} FROM ({query}) WHERE {between} ORDER BY {SEEN}, id"
+        )
+        for event_id, seen, *values in _fetched(cursor):
             keys, kept = values[: len(entities)], [_aware(value) for value in values[len(entities) :]]
             request = ScoringRequest(
-                str(line), seen, dict(zip(entities, keys, strict=True)), dict(zip(fields, kept, strict=True))
+                event_id, seen, dict(zip(entities, keys, strict=True)), dict(zip(fields, kept, strict=True))
             )
-            yield request, Outcome(None, None, str(line))
+            yield request, Outcome(None, None, event_id)
 
 
-def _canonical(use_case: UseCase, connection: duckdb.DuckDBPyConnection, path: Path) -> str:
-    opened = source(connection, path)
-    check_columns(use_case, opened)
-    return canonical_sql(use_case, opened)
+def _tokens(use_case: UseCase, entities: Sequence[str], fields: Sequence[str]) -> set[str]:
+    """The columns of a stream that hold tokens."""
+    raw = {entity_column(entity): use_case.key(entity) for entity in entities} | {name: name for name in fields}
+    return {quote(name) for name, column in raw.items() if use_case.personal.get(column) == "token"}
+
+
+def _content(names: Sequence[str], tokens: Collection[str]) -> str:
+    """One text for what a row holds: each value with its length, so that no two different rows share it.
+
+    Tokens stand in it as they are, where a rotation of their keys finds them.
+    """
+    texts = [f"CAST({name} AS VARCHAR)" for name in names if name not in tokens]
+    hashed = f"md5({' || '.join(f'''coalesce(length({each}) || ':' || {each}, '-')''' for each in texts)})"
+    return " || '|' || ".join([hashed, *(f"coalesce({name}, '-')" for name in names if name in tokens)])
+
+
+def _news(use_case: UseCase, moment: datetime) -> str:
+    """Windows over the label count positive outcomes; those that events enter with their outcome wait for any."""
+    at = microseconds(moment)
+    told = f"{LABEL} IS NOT NULL" if any(part.enters == "outcome" for part in use_case.aggregates) else f"{LABEL} = 1"
+    return f"(epoch_us(event_time) >= {at} OR ({told} AND epoch_us({KNOWN}) >= {at}))"
 
 
 def _between(start: datetime | None, end: datetime | None) -> str:
@@ -133,7 +170,7 @@ def _timeless(use_case: UseCase, settings: Settings, now: datetime) -> Iterator[
     keys = [quote(entity_column(entity)) for entity in use_case.entities]
     columns = ", ".join([ID, LABEL, *keys, *map(quote, use_case.request)])
     with connect(settings) as connection:
-        table = _canonical(use_case, connection, table_path(use_case, use_case.event.table, settings))
+        table = canonical_sql(use_case, accepted(connection, use_case, settings))
         rows = connection.execute(f"SELECT {columns} FROM ({table}) ORDER BY md5({ID} || '{_SEED}'), {ID}").fetchall()
     for index, (event_id, label, *values) in enumerate(rows):
         time = now - timedelta(seconds=len(rows) - 1 - index)

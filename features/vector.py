@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Literal
 
 from configs.durations import render
+from configs.errors import FeatureError
 from configs.inputs import Aggregate, Column
 from configs.use_case import UseCase
 
@@ -54,6 +55,36 @@ def aggregate_features(use_case: UseCase) -> tuple[AggregateFeature, ...]:
         for function in part.functions
         for window in part.windows
     )
+
+
+def request_field(use_case: UseCase, part: Aggregate) -> str | None:
+    """The numeric request field that an aggregate over the event table reads; None where it reads none."""
+    if part.table not in {None, use_case.event.table}:
+        return None
+    numbers = {name: column for name, column in use_case.request.items() if column.type not in {"category", "time"}}
+    return next((name for name, column in numbers.items() if part.column in {name, column.column}), None)
+
+
+def check_aggregate(use_case: UseCase, part: Aggregate) -> None:
+    """Raise `FeatureError` for an aggregate whose functions have nothing to work on.
+
+    `ratio` and `deviation` set the scored event's own value against the window: a numeric request field. Only the label
+    of the event table has an outcome to enter with.
+    """
+    compared = [function for function in part.functions if function in {"ratio", "deviation"}]
+    if compared and request_field(use_case, part) is None:
+        raise FeatureError(
+            f"aggregates ({part.stem}) ask for {compared[0]} of {part.column!r}, no number that the scored event has",
+            expected="a numeric request field, over the event table",
+            fix="aggregate mean or std instead, and compare in a derived column",
+        )
+    own = part.table in {None, use_case.event.table}
+    if part.enters == "outcome" and not (own and part.column == use_case.label.column):
+        raise FeatureError(
+            f"aggregates ({part.stem}) let events enter with their outcome, and aggregate {part.column!r}",
+            expected=f"column: {use_case.label.column} (the label), over the event table",
+            fix="leave `enters` out",
+        )
 
 
 def view_features(use_case: UseCase, view: str) -> tuple[tuple[str, Column], ...]:
@@ -139,10 +170,25 @@ def _described(column: Column, name: str) -> str:
 
 
 def _explained(feature: AggregateFeature) -> str:
+    """In words: 'mean of amount for the same card in 7d'."""
     part = feature.aggregate
-    what = "seconds since the last event" if feature.function == "since_last" else feature.function
-    of = f" of {part.column}" if part.column else "" if feature.function == "since_last" else " of events"
+    among = f"for the same {' and '.join(part.entities)} in {render(feature.window)}"
     where = f" where {part.where}" if part.where else ""
+    entered = ", each counted once its outcome was known" if part.enters == "outcome" else ""
     until = f", ending {render(part.delay)} before the event" if part.delay else ""
-    own = "" if part.current else ", the event itself left out"
-    return f"{what}{of} for the same {' and '.join(part.entities)} in {render(feature.window)}{where}{until}{own}"
+    own = "" if part.current or part.enters == "outcome" else ", the event itself left out"
+    events = part.table or "events"
+    match feature.function:
+        case "share":
+            return f"share of {events}{where} {among}{entered}{until}{own}"
+        case "first_seen":
+            return f"1 if there was no earlier one of the {events} {among}{where}{entered}{until}"
+        case "ratio":
+            return f"{part.column} over its mean {among}{where}{until}{own}"
+        case "deviation":
+            return f"distance of {part.column} from its mean, in standard deviations, {among}{where}{until}{own}"
+        case "since_last":
+            return f"seconds since the last event {among}{where}{entered}{until}{own}"
+        case function:
+            of = f" of {part.column}" if part.column else " of events"
+            return f"{function}{of} {among}{where}{entered}{until}{own}"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from configs.settings import Settings
 from configs.use_case import UseCase
+from features.intake.privacy import Tokenizer, tokenizer_of
 from monitoring.alarms import Alarm, raise_alarms
 from monitoring.drift import ColumnDrift
 from monitoring.history import History, Run
@@ -21,7 +22,7 @@ from monitoring.publish import publish
 from monitoring.retrain import SERVICE, retrain
 from monitoring.sketches import Sketch, drifts, sketch
 from monitoring.triggers import PERSISTENT, Evidence, RetrainVerdict, judge
-from monitoring.windows import Span, Window, read_window, span
+from monitoring.windows import Span, Window, read_window, span, upgraded_table
 from serving.decisions import DecisionLog
 from serving.policy import DecisionPolicy
 from training.governance.release import Release, current_release
@@ -52,15 +53,16 @@ def monitor(
     the same length that is. `requested_by` names a person who wants training in any case.
     Raises `GovernanceError` without a release and `MonitoringError` for an impossible window.
     """
-    release = current_release(use_case.name, settings)
+    tokenizer = tokenizer_of(use_case, settings)
+    release = current_release(use_case.name, settings).upgraded(tokenizer)
     say = ticker.note if ticker else _silent
     with DecisionLog(settings, readonly=True) as log:
         part = span(use_case, newest=newest_event(log, use_case.name), start=start, end=end, as_of=as_of)
         say("reading decisions")
-        window = read_window(log, use_case, part)
+        window = read_window(log, use_case, part).upgraded(tokenizer)
         matured = read_window(log, use_case, part.matured(use_case.label.maturity))
     say("comparing with the reference")
-    sample = reference_sample(release)
+    sample = reference_sample(release, tokenizer)
     counts = count(release, window)
     found = drifts(release.reference, counts, decisions=expected_mix(release, sample))
     performance = matured_performance(release, matured)
@@ -138,10 +140,10 @@ def count(release: Release, window: Window) -> Sketch:
     )
 
 
-def reference_sample(release: Release) -> pd.DataFrame | None:
+def reference_sample(release: Release, tokenizer: Tokenizer | None = None) -> pd.DataFrame | None:
     """Scored rows of the release's test period (used features and `probability`), if the release keeps some."""
     path = release.folder / "reference_sample.parquet"
-    return pd.read_parquet(path) if path.exists() else None
+    return upgraded_table(pd.read_parquet(path), tokenizer) if path.exists() else None
 
 
 def expected_mix(release: Release, sample: pd.DataFrame | None) -> Mapping[str, int] | None:

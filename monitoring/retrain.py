@@ -15,7 +15,8 @@ from configs.errors import MonitoringError
 from configs.inputs import Column, Label
 from configs.settings import Settings
 from configs.use_case import Period, RandomSplit, TimeSplit, UseCase
-from features.events import event_id_column
+from features.contracts import event_id_column
+from features.intake.privacy import tokenizer_of
 from features.request import utc
 from monitoring.windows import Log, Span, Window, read_window
 
@@ -94,6 +95,7 @@ def export_matured(use_case: UseCase, settings: Settings, log: Log, *, as_of: da
     if until <= _BEGINNING:
         return Export(None, 0, None)
     window = read_window(log, use_case, Span(_BEGINNING, until, as_of)).with_outcome()
+    window = window.upgraded(tokenizer_of(use_case, settings))
     if not window.rows:
         return Export(None, 0, None)
     times = window.decisions["event_time"]

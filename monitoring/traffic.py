@@ -15,6 +15,7 @@ from configs.console import Ticker
 from configs.errors import MonitoringError
 from configs.settings import Settings
 from configs.use_case import UseCase
+from features.intake.privacy import tokenizer_of
 from features.online import OnlineFeatures
 from features.request import Outcome, ScoringRequest
 from features.store import FeatureStore
@@ -57,12 +58,14 @@ class Traffic:
 def live_traffic(use_case: UseCase, store: FeatureStore) -> Traffic:
     """About `rehearsal.requests` events of the rehearsal's period: all events of some keys of the first entity.
 
-    Whole keys, so that no scored entity's history has holes. Raises `MonitoringError` for a period without events.
+    Whole keys, so that no scored entity's history has holes; without entities, some events. Raises `MonitoringError`
+    for a period without events.
     """
     events = list(store.requests(period=use_case.rehearsal.period))
-    entity = next(iter(use_case.entities))
+    entity = next(iter(use_case.entities), None)
     share = use_case.rehearsal.requests / max(len(events), 1)
-    scored = [event for event in events if share >= 1 or _place(event[0].entities.get(entity)) < share]
+    keys = [request.entities.get(entity) if entity else request.event_id for request, _ in events]
+    scored = [event for event, key in zip(events, keys, strict=True) if share >= 1 or _place(key) < share]
     if not scored:
         raise MonitoringError(
             f"no live events for {use_case.name}",
@@ -99,13 +102,13 @@ def send(
     waiting = iter([*(request for request, _ in traffic.others), None])
     other = next(waiting)
     seconds = []
-    online = OnlineFeatures(use_case, settings)
+    online, tokenizer = OnlineFeatures(use_case, settings), tokenizer_of(use_case, settings)
     try:
         for request in requests:
             while loads and loads[0] <= request.event_time:
                 store.materialize(until=loads.pop(0))
             while other is not None and other.event_time < request.event_time:
-                online.record(other)
+                online.record(tokenizer.request(other) if tokenizer else other)  # as the service would
                 other = next(waiting)
             began = time.perf_counter()
             client.decide(request)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from configs.errors import MonitoringError
 from configs.use_case import UseCase
+from features.intake.privacy import Tokenizer
 from features.request import utc
 
 if TYPE_CHECKING:
@@ -136,6 +137,13 @@ class Window:
         """The decisions that one release made by its model, fallbacks left out."""
         return self._rows((self.decisions["release_version"] == version) & self.decisions["fallback"].isna())
 
+    def upgraded(self, tokenizer: Tokenizer | None) -> Window:
+        """The same with the tokens of today: the log keeps those of its day."""
+        if tokenizer is None:
+            return self
+        requests = [tokenizer.upgraded_body(request) for request in self.requests]
+        return replace(self, features=upgraded_table(self.features, tokenizer), requests=requests)
+
     def _rows(self, kept: pd.Series[bool]) -> Window:
         requests = [request for request, keep in zip(self.requests, kept, strict=True) if keep]
         return Window(
@@ -144,6 +152,17 @@ class Window:
             self.features[kept].reset_index(drop=True),
             requests,
         )
+
+
+def upgraded_table(table: pd.DataFrame, tokenizer: Tokenizer | None) -> pd.DataFrame:
+    """A table with every token in its columns of text upgraded."""
+    if tokenizer is None:
+        return table
+    change = tokenizer.upgrade_text
+    texts = table.select_dtypes(["object", "string"])
+    return table.assign(
+        **{str(name): texts[name].map(lambda each: change(each) if isinstance(each, str) else each) for name in texts}
+    )
 
 
 def read_window(log: Log, use_case: UseCase, part: Span) -> Window:

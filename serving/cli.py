@@ -131,6 +131,7 @@ def replay(decision_id: Annotated[str, typer.Argument(help="Id of a decision.")]
     """
     from configs.errors import ServingError
     from configs.settings import load_settings
+    from features.intake.privacy import tokenizer_of
     from serving.decisions import DecisionLog
     from serving.replay import release_of
     from serving.replay import replay as recompute
@@ -140,7 +141,8 @@ def replay(decision_id: Annotated[str, typer.Argument(help="Id of a decision.")]
         decision = log.get(decision_id)
     if decision is None:
         raise ServingError(f"no decision {decision_id!r}", expected="an id from `risk decisions`")
-    different = recompute(decision, release_of(decision, settings))
+    release = release_of(decision, settings)
+    different = recompute(decision, release, tokenizer=tokenizer_of(release.use_case, settings))
     row = {
         "decision": decision_id,
         "release": decision.release_version,

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictStr,
-    TypeAdapter,
-    ValidationError,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from configs.errors import ServingError
-from configs.inputs import Column
 from configs.use_case import UseCase
-from features.request import ScoringRequest, utc
+from features.contracts import contract_of
+from features.request import ScoringRequest
+from features.request_model import EventTime, Identifier, Time, entity_fields, request_fields
 
 MAX_BODY = 64 * 1024
 MAX_OUTCOMES_BODY = 1024 * 1024
 MAX_OUTCOMES = 1000
 _MAX_DEPTH = 8
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)?")
-_PLAIN = r"^[^\x00-\x1f\x7f]*$"  # databases refuse some control characters, and no key or category needs one
 
 
 @dataclass(frozen=True)
@@ -58,32 +44,8 @@ class ContractError(ServingError):
         super().__init__(f"the request breaks its contract in {fields}", expected="see the contract in /openapi.json")
 
 
-def _timed(value: object) -> object:
-    """Only RFC 3339 text: pydantic would also read seconds since 1970 and bare dates."""
-    if not (isinstance(value, str) and _RFC3339.fullmatch(value)):
-        raise ValueError("a time as RFC 3339 text, such as 2025-07-01T10:00:00Z")
-    return value
-
-
-def _in_range(value: datetime) -> datetime:
-    if not 1900 <= value.year < 2200:
-        raise ValueError("a time between the years 1900 and 2200")
-    return utc(value)
-
-
-def _whole(value: float) -> float:
-    if not value.is_integer():
-        raise ValueError("a whole number")
-    return value
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, hide_input_in_errors=True)
-
-
-Time = Annotated[datetime, BeforeValidator(_timed), AfterValidator(_in_range), Field(strict=False)]
-Identifier = Annotated[StrictStr, Field(min_length=1, max_length=128, pattern=_PLAIN)]
-Text = Annotated[StrictStr, Field(max_length=128, pattern=_PLAIN)]
 
 
 class Outcome(_Strict):
@@ -122,50 +84,18 @@ class RequestContract:
 
 def request_model(use_case: UseCase) -> type[BaseModel]:
     """The model of a request: id, time, entity keys and the declared request fields. Nothing else is let in."""
-    entities: dict[str, Any] = {
-        name: (Identifier | None, Field(description=f"key of the {name}; null when there is none"))
-        for name in use_case.entities
-    }
-    fields: dict[str, Any] = {name: _field(column) for name, column in use_case.request.items()}
+    contract = contract_of(use_case, use_case.event.table)
+    entities: dict[str, Any] = dict(entity_fields(contract))
+    fields: dict[str, Any] = dict(request_fields(contract))
     title = "".join(part.title() for part in use_case.name.split("_"))
     return create_model(
         f"{title}Request",
         __base__=_Strict,
         event_id=(Identifier, Field(description="identifies the event; the default idempotency key")),
-        event_time=(Time, Field(description="when the event happened (RFC 3339; without a zone: UTC)")),
+        event_time=(EventTime, Field(description="when the event happened (RFC 3339; without a zone: UTC)")),
         entities=(create_model(f"{title}Entities", __base__=_Strict, **entities), Field()),
         fields=(create_model(f"{title}Fields", __base__=_Strict, **fields), Field()),
     )
-
-
-def _field(column: Column) -> tuple[Any, Any]:
-    annotation: Any = _annotated(column)
-    if column.nullable:
-        annotation = annotation | None
-    if column.missing:
-        annotation = Annotated[annotation, BeforeValidator(_without(column.missing))]
-    description = " ".join(filter(None, [column.description, column.unit and f"[{column.unit}]"])) or None
-    return annotation, Field(default=None if column.nullable else ..., description=description)
-
-
-def _annotated(column: Column) -> Any:
-    if column.type == "time":
-        return Time
-    if column.type == "boolean":
-        return StrictBool
-    if column.type == "category":
-        return Literal[column.values] if column.values else Text
-    number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=column.min, le=column.max)]
-    return Annotated[number, AfterValidator(_whole)] if column.type == "integer" else number
-
-
-def _without(codes: tuple[float | str, ...]) -> Any:
-    """Sentinel codes mean "unknown": they become null before the value is checked."""
-
-    def replace(value: object) -> object:
-        return None if not isinstance(value, bool) and value in codes else value
-
-    return replace
 
 
 class _RefusedError(ValueError):
@@ -253,6 +183,8 @@ def _expected(entry: Mapping[str, Any]) -> str:
         return "a value"
     if entry["type"] == "extra_forbidden":
         return "only the fields of the contract"
+    if entry["type"] == "model_type":
+        return "an object"
     if entry["type"] == "string_pattern_mismatch":
         return "text without control characters"
     text = (

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -136,8 +136,19 @@ class DecisionLog:
         self._unbroken()
         self._one(select(tables.decisions.c.decision_id).limit(1))
 
-    def find(self, use_case: str, key: str, *, caller: str, digest: str) -> Decision | None:
-        """The decision already made under an idempotency key; `ConflictError` when it was made for another request."""
+    def find(
+        self,
+        use_case: str,
+        key: str,
+        *,
+        caller: str,
+        digest: str,
+        again: Callable[[Mapping[str, Any]], str] | None = None,
+    ) -> Decision | None:
+        """The decision already made under an idempotency key; `ConflictError` when it was made for another request.
+
+        `again` computes the digest of a logged request anew, where it may have changed since it was logged.
+        """
         table = tables.decisions.c
         query = select(tables.decisions).where(
             table.use_case == use_case, table.caller == caller, table.idempotency_key == key
@@ -145,7 +156,7 @@ class DecisionLog:
         row = self._one(query)
         if row is None:
             return None
-        if row["request_digest"] != digest:
+        if row["request_digest"] != digest and (again is None or again(row["request"]) != digest):
             raise ConflictError(
                 "the idempotency key was used before with another request",
                 expected="the same request, or a new key",

@@ -6,13 +6,17 @@ import asyncio
 import gc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from configs.errors import RiskError, ServingError
 from configs.settings import Settings
+from features.intake.privacy import Tokenizer, tokenizer_of
+from features.intake.token_mark import keys_held
 from features.online import OnlineFeatures
+from features.request import ScoringRequest
 from serving.contract import RequestContract
 from serving.decisions import Decision, DecisionLog
 from serving.metrics import Metrics
@@ -28,11 +32,17 @@ _PIECE = 20
 
 @dataclass(frozen=True)
 class Window:
-    """Where one use case is served: its contract and its scorer."""
+    """Where one use case is served: its contract, its scorer, and the tokenizer (None: nothing is personal)."""
 
     contract: RequestContract
     scorer: Scorer
     online: OnlineFeatures
+    tokenizer: Tokenizer | None
+
+    def read(self, body: bytes) -> ScoringRequest:
+        """The request in a body, checked; behind this line no personal value is left in it."""
+        request = self.contract.read(body)
+        return self.tokenizer.request(request) if self.tokenizer else request
 
 
 class Desk:
@@ -44,6 +54,7 @@ class Desk:
         self.trouble: RiskError | None = ServingError("the service is starting", expected="loaded releases")
         self._lane = ThreadPoolExecutor(1, thread_name_prefix="decisions")
         self._log: DecisionLog | None = None
+        self._held = ExitStack()
 
     def open(self) -> None:
         """Verify and load the releases and open the stores. What goes wrong is kept in `trouble`."""
@@ -85,7 +96,7 @@ class Desk:
     async def decide(self, use_case: str, body: bytes, *, key: str | None) -> Answer:
         """Read a request and decide on it."""
         window = self.window(use_case)
-        request = window.contract.read(body)
+        request = window.read(body)
         with self.metrics.latency.labels(use_case).time():
             answer = await self._run(lambda: window.scorer.decide(request, idempotency_key=key))
         if answer.created:
@@ -133,12 +144,16 @@ class Desk:
 
     def _open(self) -> None:
         releases = serving_releases(self.settings)
+        tokenizers = [tokenizer_of(release.use_case, self.settings) for release in releases]
+        if any(tokenizers):
+            self._held.enter_context(keys_held(self.settings))
         self._log = DecisionLog(self.settings)
-        for release in releases:
+        for release, tokenizer in zip(releases, tokenizers, strict=True):
             online = OnlineFeatures(release.use_case, self.settings)
-            scorer = Scorer(release, online, self._log)
+            scorer = Scorer(release, online, self._log, tokenizer=tokenizer)
             scorer.recover()
-            self.windows[release.use_case.name] = Window(RequestContract(release.use_case), scorer, online)
+            contract = RequestContract(release.use_case)
+            self.windows[release.use_case.name] = Window(contract, scorer, online, tokenizer)
 
     def _close(self) -> None:
         for window in self.windows.values():
@@ -146,6 +161,7 @@ class Desk:
             window.online.close()
         if self._log is not None:
             self._log.close()
+        self._held.close()
 
     def _ping(self) -> None:
         self._opened().ping()

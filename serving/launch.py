@@ -17,6 +17,7 @@ import httpx
 
 from configs.errors import ServingError
 from configs.settings import Settings
+from features.intake.privacy import tokenizer_of
 from serving import tables
 from serving.packaging import SERVICE, environment, newest
 from serving.releases import serving_releases
@@ -31,12 +32,14 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start serving the newest Bento (`development`: the code as it is here, with the approved releases).
 
-    What can be found out before is: releases that can't be trusted, a port in use, a second service on the same log.
-    Then `GovernanceError` or `ServingError` is raised and nothing is started.
+    What can be found out before is: releases that can't be trusted, missing token keys, a port in use, a second service
+    on the same log. Then `GovernanceError`, `FeatureError` or `ServingError` is raised and nothing is started.
     """
     port = port or settings.port
     bento = None if development else newest(settings)
-    serving_releases(settings, packed=bento / "src" / "releases") if bento else serving_releases(settings)
+    releases = serving_releases(settings, packed=bento / "src" / "releases") if bento else serving_releases(settings)
+    for release in releases:
+        tokenizer_of(release.use_case, settings)
     require_free(settings.host, port)
     require_sole(settings)
     target = [str(bento)] if bento else [SERVICE, "--working-dir", str(ROOT)]

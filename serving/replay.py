@@ -7,6 +7,7 @@ from typing import Any
 
 from configs.errors import ServingError
 from configs.settings import Settings
+from features.intake.privacy import Tokenizer
 from features.request import ScoringRequest
 from serving.decisions import Decision, digest_of
 from serving.scorer import Rules
@@ -36,12 +37,16 @@ def release_of(decision: Decision, settings: Settings) -> Release:
     return release
 
 
-def replay(decision: Decision, release: Release) -> list[Difference]:
-    """What differs between a logged decision and the same facts scored again; empty when nothing does."""
-    rules = Rules(release)
+def replay(decision: Decision, release: Release, *, tokenizer: Tokenizer | None = None) -> list[Difference]:
+    """What differs between a logged decision and the same facts scored again; empty when nothing does.
+
+    Release and decision may be of other versions of the token keys: `tokenizer` brings both to the newest.
+    """
+    rules = Rules(release.upgraded(tokenizer))
     times = {name for name, column in release.use_case.request.items() if column.type == "time"}
     request = ScoringRequest.from_wire(decision.request, times=times)
-    score = rules.score(request, decision.features, fallback=decision.fallback)
+    values = tokenizer.upgrade_data(decision.features) if tokenizer else decision.features
+    score = rules.score(request, values, fallback=decision.fallback)
     again = {
         "request_digest": digest_of(request),
         "policy_hash": rules.policy.digest,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from configs.errors import RiskError
+from features.intake.privacy import Tokenizer
 from features.online import OnlineVector
 from features.request import ScoringRequest, rfc3339
 from serving.decisions import Decision, DecisionLog, digest_of, new_decision_id
@@ -93,7 +94,10 @@ class Rules:
 class Scorer:
     """Decides on the events of one use case. Not safe for threads: one thread calls it."""
 
-    def __init__(self, release: Release, online: Features, log: DecisionLog) -> None:
+    def __init__(
+        self, release: Release, online: Features, log: DecisionLog, *, tokenizer: Tokenizer | None = None
+    ) -> None:
+        self._tokenizer, release = tokenizer, release.upgraded(tokenizer)
         self.release, self.use_case = release, release.use_case
         self.online, self.log = online, log
         self.rules = Rules(release)
@@ -109,7 +113,7 @@ class Scorer:
         """
         start = time.perf_counter()
         key, digest = idempotency_key or request.event_id, digest_of(request)
-        earlier = self.log.find(self.use_case.name, key, caller=caller, digest=digest)
+        earlier = self.log.find(self.use_case.name, key, caller=caller, digest=digest, again=self._digest_again)
         if earlier is not None:
             return Answer(earlier, created=False)
         behind = self.settle()
@@ -136,10 +140,19 @@ class Scorer:
 
     def recover(self, *, most: int = 100) -> None:
         """After a start: let the last decided events enter the activity again, should a crash have come in between."""
-        times = {name for name, column in self.use_case.request.items() if column.type == "time"}
         for decision in reversed(self.log.recent(self.use_case.name, limit=most)):
-            self._pending.append(ScoringRequest.from_wire(decision.request, times=times))
+            self._pending.append(self._logged(decision.request))
         self.settle()
+
+    def _logged(self, body: Mapping[str, Any]) -> ScoringRequest:
+        """A request from the log, with the tokens that its values have today."""
+        times = {name for name, column in self.use_case.request.items() if column.type == "time"}
+        request = ScoringRequest.from_wire(body, times=times)
+        return self._tokenizer.upgraded(request) if self._tokenizer else request
+
+    def _digest_again(self, body: Mapping[str, Any]) -> str:
+        """What `digest_of` gives a logged request today: a retry after a rotation of the keys is still a retry."""
+        return digest_of(self._logged(body))
 
     def _decision(
         self, request: ScoringRequest, vector: OnlineVector, score: Score, *, key: str, caller: str, digest: str,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,11 @@ class Model:
     def names(self) -> tuple[str, ...]:
         """Names of the features used, in the order of X."""
         return tuple(feature.name for feature in self.features)
+
+    def with_vocabularies(self, vocabularies: Mapping[str, Sequence[str]]) -> Model:
+        """The same model with other words for the codes of its categories."""
+        named = {name: tuple(labels) for name, labels in vocabularies.items()}
+        return replace(self, encoder=replace(self.encoder, vocabularies=named))
 
     def encode(self, features: pd.DataFrame) -> Array:
         """Encode rows: float64 [n, f]; unseen categories get the code of `other`, missing values NaN."""

@@ -20,6 +20,7 @@ from configs.loading import reason_codes
 from configs.settings import Settings
 from configs.use_case import RandomSplit, TimeSplit, UseCase
 from features.expressions import compile_rules
+from features.intake.privacy import tokenizer_of
 from features.sources import table_path, used_tables
 from features.store import FeatureStore
 from training.candidate import STEPS as CANDIDATE_STEPS
@@ -77,6 +78,7 @@ def train(
     started_at, started = datetime.now(UTC), time.monotonic()
     _require_policy(use_case)
     champion = current_release(use_case.name, settings) if current_version(use_case.name, settings) else None
+    champion = champion and champion.upgraded(tokenizer_of(use_case, settings))
     frame = _frame(use_case, settings, split or use_case.split, ticker)
     candidate = build_candidate(use_case, frame, settings, period=split, ticker=ticker)
     try:
@@ -211,7 +213,10 @@ def _tables(use_case: UseCase, settings: Settings, frame: Frame) -> tuple[Source
     paths = {name: table_path(use_case, name, settings) for name in sorted(used_tables(use_case))}
     return tuple(
         SourceTable(
-            name, str(path), read_metadata(path).num_rows if path.suffix == ".parquet" else None, frame.data_hash
+            name,
+            use_case.tables[name].url or str(path),
+            read_metadata(path).num_rows if path.is_file() and path.suffix == ".parquet" else None,
+            frame.data_hash,
         )
         for name, path in paths.items()
     )

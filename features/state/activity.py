@@ -1,11 +1,18 @@
 """Windowed aggregates online: the events of each key are kept as long as a window needs them, and added up when asked.
 
-Exact under duplicates (an event id enters once), out-of-order events and late outcomes: nothing is added up before.
+Windows, ties and boundaries are those of `features.aggregates`. An event id enters once, with what it said first, in
+any order and from any number of processes. A late event is in every window that is asked for from then on, and so is an
+outcome that came late or was corrected. What is older than all windows of the key's newest event (or of now, if that
+is of the future) by more than `LATENESS` is dropped; an event that comes in later than that counts for nobody.
+
+A key with more than `Limits.hot` events in its windows is answered from buckets (`features.state.buckets`), by the same
+exact sums. The first request after a large load sums these up, which takes some microseconds an event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,26 +21,32 @@ from configs.settings import Settings
 from configs.use_case import UseCase
 from features.language.operators import microseconds
 from features.request import Outcome, ScoringRequest, joined_key
-from features.state.recent import statistics
+from features.state.buckets import Buckets, Limits, Summaries
+from features.state.committing import GroupCommit
+from features.state.functions import statistics
+from features.state.recent import Rows, Spans, WithCurrent
 from features.state.streams import KNOWN, LABEL, TIME, Stream, TableStreams, streams_of
-from features.stores.activity import Entry, EventStore, Member, Row, Span
+from features.stores.activity import Ask, Entry, EventStore, Found, Member, Row
 from features.stores.connections import batches
-from features.stores.packed import as_json, from_json, time_at
+from features.stores.packed import as_json, from_json
 from features.stores.redis_activity import RedisEvents
+from features.stores.segments import time_at
 from features.stores.sqlite_activity import SqliteEvents
+from features.stores.tree import Place
 
 LATENESS = timedelta(days=1)
 """How much later than its event time a request may be scored and still see its whole windows."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _UNKNOWN = Outcome(None, None)
+_LIMITS = Limits()
 
 
 class Activity:
     """The activity state of one use case, in SQLite (`settings.online_db`) or Redis (`settings.redis_url`)."""
 
-    def __init__(self, use_case: UseCase, settings: Settings) -> None:
-        self._use_case = use_case
+    def __init__(self, use_case: UseCase, settings: Settings, *, limits: Limits = _LIMITS) -> None:
+        self._use_case, self._limits = use_case, limits
         self._feeds = {streams.table: _Feed(use_case, streams) for streams in streams_of(use_case)}
         if self._feeds and use_case.event.time is None:
             raise FeatureError(
@@ -43,6 +56,8 @@ class Activity:
         self._missing = dict.fromkeys(name for feed in self._feeds.values() for name in feed.names)
         url = settings.redis_url
         self._store: EventStore = RedisEvents(url) if url else SqliteEvents(settings.online_db)
+        self._enter = GroupCommit(self._add)
+        self._summaries = Summaries(self._store, limits)
 
     @property
     def reach(self) -> timedelta:
@@ -61,20 +76,59 @@ class Activity:
         """
         values: dict[str, float | None] = dict(self._missing)
         time = microseconds(request.event_time)
-        asked = [(feed, *keyed) for feed in self._feeds.values() for keyed in feed.keyed(request)]
-        if not asked:
+        keyed = [(feed, *each) for feed in self._feeds.values() for each in feed.keyed(request)]
+        if not keyed:
             return values
-        spans = [Span(place, key, time - stream.reach, time - stream.last) for _, stream, place, key in asked]
         current = _values(self._use_case, request, _UNKNOWN)
-        for (feed, stream, *_), found in zip(asked, self._store.read(spans), strict=True):
-            rows = _with_current(found, stream, request.event_id, current) if feed is self._own else found
-            values.update(statistics(stream.wanted, time, rows, width=len(stream.numbers)))
+        asked = [self._ask(feed, stream, place, request, current) for feed, stream, place in keyed]
+        for (feed, stream, _), (ask, row), found in zip(
+            keyed, asked, self._find([ask for ask, _ in asked]), strict=True
+        ):
+            spans = self._spans(feed, stream, ask, found, row)
+            values.update(statistics(stream.wanted, time, spans, current))
         return values
 
+    def _ask(
+        self, feed: _Feed, stream: Stream, place: Place, request: ScoringRequest, current: Mapping[str, Any]
+    ) -> tuple[Ask, Row | None]:
+        """What to find, and the scored event as it is laid over that, where it belongs to its own windows."""
+        time = current[TIME]
+        edges = tuple(time - offset for offset in stream.offsets)
+        if feed is not self._own or not stream.counts_itself:
+            return Ask(place, edges), None
+        numbers, texts = stream.pack(current)
+        ask = Ask(place, edges, (feed.space, request.event_id), tuple(json.loads(texts)) if texts else ())
+        return ask, (time, request.event_id, numbers, texts)
+
+    def _find(self, asked: Sequence[Ask]) -> list[Found]:
+        return self._store.find(asked, most=self._limits.hot + 1, cut=self._limits.cut)
+
+    def _spans(self, feed: _Feed, stream: Stream, ask: Ask, found: Found, row: Row | None) -> Spans:
+        """Sooner or later nothing has changed between two looks at the store."""
+        while True:
+            if not found.hot:
+                if len(found.rows) <= self._limits.hot:
+                    return Rows(found.rows, width=len(stream.numbers), current=row)
+                self._store.promote(ask.place)
+            elif found.crowded:
+                self._store.split(found.crowded)
+            elif (summaries := self._summaries.of(stream, found.whole)) is not None:
+                spans = Buckets(stream, ask, found, summaries)
+                return spans if row is None or feed.has(row[1], found.payload, ask) else WithCurrent(spans, row)
+            (found,) = self._find([ask])
+
     def record(self, request: ScoringRequest) -> None:
-        """Let an event enter the state. The same event id enters once."""
+        """Let an event enter the state. The same event id enters once. Threads at once share one transaction."""
         if self._own:
-            self._store.add(self._own.space, [self._own.entry(request, _UNKNOWN)], keep=self._own.keep)
+            self._enter(self._own.entry(request, _UNKNOWN))
+
+    def record_many(self, requests: Sequence[ScoringRequest]) -> list[bool]:
+        """Let events enter together, in one transaction (SQLite) or one round trip; which of them are new."""
+        own = self._own
+        return self._add([own.entry(request, _UNKNOWN) for request in requests]) if own else [False] * len(requests)
+
+    def _add(self, entries: Sequence[Entry]) -> list[bool]:
+        return self._store.add(self._own.space, entries, keep=self._own.keep) if self._own else []
 
     def outcome(self, event_id: str, label: int, known: datetime | None = None) -> bool:
         """Tell what a recorded event turned out to be (1 or 0) and when that was known (None: when the label matures).
@@ -90,14 +144,24 @@ class Activity:
             before, after = own.entry(request, outcome), own.entry(request, Outcome(label, known))
             return None if before.payload == after.payload else (before, after)
 
-        return self._store.change(own.space, event_id, rewrite)
+        return self._store.change(own.space, event_id, rewrite, keep=own.keep)
 
-    def seed(self, rows: Iterable[tuple[ScoringRequest, Outcome]], *, table: str | None = None) -> int:
+    def signature(self, table: str) -> str:
+        """Changes with what is kept of the table's events; state of another signature is never read."""
+        return self._feeds[table].streams.signature
+
+    def seed(
+        self,
+        rows: Iterable[tuple[ScoringRequest, Outcome]],
+        *,
+        table: str | None = None,
+        reached: Callable[[datetime], None] | None = None,
+    ) -> int:
         """Let history enter in bulk, in any order, a transaction for each batch; returns how many events were new.
 
         An event that is there already keeps its place and takes over an outcome that the row knows. `table` names
         another table than the event table; its events carry the time at which they became known. Afterwards what no
-        window needs any more is dropped.
+        window needs any more is dropped. `reached` is told the time of the last row of each batch that is stored.
         """
         feed = self._feeds.get(table or self._use_case.event.table)
         if feed is None:
@@ -110,6 +174,8 @@ class Activity:
             self._take_over(
                 [(entry, row[1]) for entry, row, first in zip(entries, batch, new, strict=True) if not first]
             )
+            if reached:
+                reached(batch[-1][0].event_time)
         if newest:
             self._store.prune(feed.space, min(newest, microseconds(datetime.now(UTC))) - feed.keep)
         return added
@@ -141,30 +207,46 @@ class _Feed:
         self.space = f"{use_case.name}:activity:{streams.table}:{streams.signature}"
         self.keep = (streams.reach + LATENESS) // _MICROSECOND
         self.names = [wanted.name for stream in streams.streams for wanted in stream.wanted]
-        self._places = [(stream, f"{self.space}:{stream.name}") for stream in streams.streams]
+        self._names = [(stream, f"{self.space}:{stream.name}") for stream in streams.streams]
 
-    def keyed(self, request: ScoringRequest) -> list[tuple[Stream, str, str]]:
-        """The streams that an event belongs to, with their place and its key there; a missing key belongs nowhere."""
+    def keyed(self, request: ScoringRequest) -> list[tuple[Stream, Place]]:
+        """The streams that an event belongs to, and its place there; a missing key belongs nowhere."""
         get = request.entities.get
-        keys = [joined_key([get(entity) for entity in stream.entities]) for stream, _ in self._places]
-        return [(*place, key) for place, key in zip(self._places, keys, strict=True) if key is not None]
+        keys = [joined_key([get(entity) for entity in stream.entities]) for stream, _ in self._names]
+        return [
+            (stream, Place(name, key)) for (stream, name), key in zip(self._names, keys, strict=True) if key is not None
+        ]
+
+    def has(self, event_id: str, payload: str | None, asked: Ask) -> bool:
+        """Whether a stored event is among the events that were asked for."""
+        if payload is None:
+            return False
+        members = self.entry(*self.unpacked(event_id, payload)).members
+        span = range(asked.edges[0] + 1, asked.edges[-1] + 1)
+        return any(asked.place == (member.stream, member.key) and member.time in span for member in members)
 
     def entry(self, request: ScoringRequest, outcome: Outcome) -> Entry:
-        """All that is stored of an event. Only a positive outcome makes a difference, so only that is kept."""
+        """All that is stored of an event: of outcomes only positive ones, where no negative one makes a difference."""
         values = _values(self._use_case, request, outcome)
-        members = [Member(place, key, *stream.pack(values)) for stream, place, key in self.keyed(request)]
+        members = [
+            Member(*place, time, *stream.pack(values))
+            for stream, place in self.keyed(request)
+            if (time := stream.enters_at(values)) is not None
+        ]
         entities = [request.entities.get(name) for name in self.streams.entities]
         fields = [request.fields.get(name) for name in self.streams.fields]
-        positive = values[KNOWN] if outcome.label == 1 else None
-        payload = as_json([values[TIME], entities, fields, positive])
+        kept = outcome.label == 1 or (self.streams.of_outcomes and outcome.label is not None)
+        told = [outcome.label, values[KNOWN]] if kept else None
+        payload = as_json([values[TIME], entities, fields, told])
         return Entry(request.event_id, values[TIME], payload, tuple(members))
 
     def unpacked(self, event_id: str, payload: str) -> tuple[ScoringRequest, Outcome]:
         """What `entry` stored."""
-        time, entities, fields, positive = from_json(payload)
+        time, entities, fields, told = from_json(payload)
         keys = dict(zip(self.streams.entities, entities, strict=True))
         request = ScoringRequest(event_id, time_at(time), keys, dict(zip(self.streams.fields, fields, strict=True)))
-        return request, _UNKNOWN if positive is None else Outcome(1, time_at(positive))
+        label, known = told if isinstance(told, list) else (told and 1, told)  # a time alone is of a positive one
+        return request, _UNKNOWN if label is None else Outcome(label, time_at(known))
 
 
 def _values(use_case: UseCase, request: ScoringRequest, outcome: Outcome) -> dict[str, Any]:
@@ -172,10 +254,3 @@ def _values(use_case: UseCase, request: ScoringRequest, outcome: Outcome) -> dic
     known = outcome.known or request.event_time + use_case.label.maturity
     times = {"event_time": request.event_time, TIME: microseconds(request.event_time), KNOWN: microseconds(known)}
     return {**request.entities, **request.fields, LABEL: outcome.label, **times}
-
-
-def _with_current(rows: list[Row], stream: Stream, event_id: str, values: Mapping[str, Any]) -> list[Row]:
-    """The rows with the event itself as the last of its time, unless it is among them or no window reaches it."""
-    if stream.last > 0 or event_id in [row[1] for row in rows]:
-        return rows
-    return [*rows, (values[TIME], event_id, *stream.pack(values))]

@@ -1,93 +1,195 @@
-"""Window statistics over the recent events of one key, in memory: bit for bit what `features.windows` has in SQL."""
+"""The events of one key that a window covers, in memory, one by one (`Rows`), and how windows ask for them (`Spans`).
+
+Where they are too many, they are in buckets that were added up before (`features.state.buckets`). The event being
+scored is laid over these by `WithCurrent`, and taken in among the former.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from operator import mul
+from typing import Protocol
 
-from features import exact
 from features.stores.activity import Row
 
+_EXACT = 2**53
 
-@dataclass(frozen=True)
-class Wanted:
-    """One feature: `function` over the events with `last` <= age < `reach` (microseconds before the event's time).
 
-    `slot` is the number (for `distinct`: the text) kept of each event that the function reads; None: the event itself.
+class Spans(Protocol):
+    """The events of one key. Every span is `after` < time <= `until` in microseconds.
+
+    `slot` is an index among a stream's numbers (for `distinct` and `holds`: among its texts). An event whose number is
+    NaN, or whose text is None, has none there.
     """
 
-    name: str
-    function: str
-    reach: int
-    last: int
-    slot: int | None
-    decimals: int
+    def events(self, after: int, until: int) -> int:
+        """How many events there are."""
+
+    def present(self, slot: int, after: int, until: int) -> int:
+        """How many of them have a number."""
+
+    def whole(self, slot: int, after: int, until: int) -> tuple[int, int, int]:
+        """Count, sum and sum of squares of the numbers, which are whole; exact."""
+
+    def extremes(self, slot: int, after: int, until: int) -> tuple[float | None, float | None]:
+        """Least and greatest number; None where there is none."""
+
+    def last(self, slot: int | None, after: int, until: int) -> int | None:
+        """Time of the newest event; with a slot: of the newest whose number is 1."""
+
+    def distinct(self, slot: int, after: int, until: int) -> int:
+        """How many different texts there are."""
+
+    def holds(self, slot: int, text: str, after: int, until: int) -> bool:
+        """Whether this text is there."""
 
 
-def statistics(wanted: Sequence[Wanted], time: int, rows: Sequence[Row], *, width: int) -> dict[str, float | None]:
-    """Every wanted feature at `time` (microseconds) from the key's events, ordered by time, each with `width` numbers.
+class Rows:
+    """Events that are kept one by one, ordered by time, each with `width` numbers.
 
-    An empty window gives 0 for count, sum and distinct, else None. An event without a number (NaN) has no part in it.
+    `current` is laid over them, unless its id is there already: what `WithCurrent` does, in less time.
     """
-    events = _Events(rows, width)
-    return {each.name: events.statistic(each, time) for each in wanted}
 
-
-class _Events:
-    """The events of one key as columns."""
-
-    def __init__(self, rows: Sequence[Row], width: int) -> None:
-        self._times = [row[0] for row in rows]
+    def __init__(self, rows: Sequence[Row], *, width: int, current: Row | None = None) -> None:
+        if current is not None and current[1] not in [row[1] for row in rows]:
+            rows = [*rows, current]
+            if len(rows) > 1 and rows[-2][0] > current[0]:
+                rows.sort(key=_time_of)
         self._rows = rows
+        self._times = [row[0] for row in rows]
         packed = array("d", b"".join([row[2] for row in rows]))
         self._numbers = [packed[index::width] for index in range(width)]
-        self._units: dict[tuple[int, int, int], list[int]] = {}
+        self._unpacked: list[list[str | None]] = []
+        self._cuts: dict[tuple[int, int], tuple[int, int]] = {}
+        self._found: dict[tuple[int, int, int], list[float]] = {}
+        self._sums: dict[tuple[int, int, int], tuple[int, int, int]] = {}
 
-    def statistic(self, wanted: Wanted, time: int) -> float | None:
-        low, high = bisect_right(self._times, time - wanted.reach), bisect_right(self._times, time - wanted.last)
-        if wanted.function == "since_last":
-            return self._since_last(wanted.slot, time, low, high)
-        if wanted.slot is None:
-            return float(high - low)  # a plain count: every other function reads a slot
-        if wanted.function == "distinct":
-            return float(self._distinct(wanted.slot, low, high))
-        if wanted.function in _SUMMARIES:
-            return _SUMMARIES[wanted.function](self._whole(wanted.slot, low, high), wanted.decimals)
-        return _SIMPLE[wanted.function](self._present(wanted.slot, low, high))
+    def events(self, after: int, until: int) -> int:
+        """See `Spans`."""
+        low, high = self._cut(after, until)
+        return high - low
 
-    def _present(self, slot: int, low: int, high: int) -> list[float]:
-        return [value for value in self._numbers[slot][low:high] if value == value]  # noqa: PLR0124  # NaN differs from itself
+    def present(self, slot: int, after: int, until: int) -> int:
+        """See `Spans`."""
+        return len(self._values(slot, after, until))
 
-    def _whole(self, slot: int, low: int, high: int) -> list[int]:
-        if (slot, low, high) not in self._units:
-            self._units[slot, low, high] = list(map(int, self._present(slot, low, high)))
-        return self._units[slot, low, high]
+    def whole(self, slot: int, after: int, until: int) -> tuple[int, int, int]:
+        """See `Spans`."""
+        place = slot, after, until
+        if place not in self._sums:
+            self._sums[place] = _sums(self._values(*place))
+        return self._sums[place]
 
-    def _distinct(self, slot: int, low: int, high: int) -> int:
-        texts = {json.loads(row[3])[slot] for row in self._rows[low:high]}
-        return len(texts - {None})
+    def extremes(self, slot: int, after: int, until: int) -> tuple[float | None, float | None]:
+        """See `Spans`."""
+        values = self._values(slot, after, until)
+        return (min(values), max(values)) if values else (None, None)
 
-    def _since_last(self, slot: int | None, time: int, low: int, high: int) -> float | None:
+    def last(self, slot: int | None, after: int, until: int) -> int | None:
+        """See `Spans`."""
+        low, high = self._cut(after, until)
         for index in range(high - 1, low - 1, -1):
             if slot is None or self._numbers[slot][index] == 1:
-                return float(time - self._times[index]) / 1e6
+                return self._times[index]
         return None
 
+    def distinct(self, slot: int, after: int, until: int) -> int:
+        """See `Spans`."""
+        return len(self._texts(slot, after, until))
 
-def _deviation(units: Sequence[int], decimals: int) -> float | None:
-    return exact.deviation(len(units), sum(units), sum([unit * unit for unit in units]), decimals)
+    def holds(self, slot: int, text: str, after: int, until: int) -> bool:
+        """See `Spans`."""
+        return text in self._texts(slot, after, until)
+
+    def _texts(self, slot: int, after: int, until: int) -> set[str]:
+        low, high = self._cut(after, until)
+        if not self._unpacked:
+            self._unpacked = [json.loads(row[3]) for row in self._rows]
+        return {text for texts in self._unpacked[low:high] if (text := texts[slot]) is not None}
+
+    def _cut(self, after: int, until: int) -> tuple[int, int]:
+        found = self._cuts.get((after, until))
+        if found is None:
+            found = bisect_right(self._times, after), bisect_right(self._times, until)
+            self._cuts[after, until] = found
+        return found
+
+    def _values(self, slot: int, after: int, until: int) -> list[float]:
+        place = slot, after, until
+        if place not in self._found:
+            low, high = self._cut(after, until)
+            self._found[place] = [value for value in self._numbers[slot][low:high] if value == value]  # noqa: PLR0124  # NaN differs from itself
+        return self._found[place]
 
 
-_SUMMARIES: Mapping[str, Callable[[Sequence[int], int], float | None]] = {
-    "sum": lambda units, decimals: exact.total(sum(units), decimals),
-    "mean": lambda units, decimals: exact.mean(len(units), sum(units), decimals),
-    "std": _deviation,
-}
-_SIMPLE: Mapping[str, Callable[[Sequence[float]], float | None]] = {
-    "count": lambda values: float(len(values)),
-    "min": lambda values: min(values, default=None),
-    "max": lambda values: max(values, default=None),
-}
+def _sums(values: Sequence[float]) -> tuple[int, int, int]:
+    """Count, sum and sum of squares of whole numbers. Doubles add up exactly as long as the squares do."""
+    squares = sum(map(mul, values, values))
+    if squares < _EXACT:
+        return len(values), int(sum(values)), int(squares)
+    units = list(map(int, values))
+    return len(units), sum(units), sum([unit * unit for unit in units])
+
+
+def _time_of(row: Row) -> int:
+    return row[0]
+
+
+class WithCurrent:
+    """One event laid over others among which it is not yet."""
+
+    def __init__(self, below: Spans, row: Row) -> None:
+        self._below = below
+        self._time, _, numbers, texts = row
+        self._numbers = array("d", numbers)
+        self._texts: list[str | None] = json.loads(texts) if texts else []
+
+    def events(self, after: int, until: int) -> int:
+        """See `Spans`."""
+        return self._below.events(after, until) + (after < self._time <= until)
+
+    def present(self, slot: int, after: int, until: int) -> int:
+        """See `Spans`."""
+        return self._below.present(slot, after, until) + (self._number(slot, after, until) is not None)
+
+    def whole(self, slot: int, after: int, until: int) -> tuple[int, int, int]:
+        """See `Spans`."""
+        found, number = self._below.whole(slot, after, until), self._number(slot, after, until)
+        if number is None:
+            return found
+        unit = int(number)
+        return found[0] + 1, found[1] + unit, found[2] + unit * unit
+
+    def extremes(self, slot: int, after: int, until: int) -> tuple[float | None, float | None]:
+        """See `Spans`."""
+        (least, greatest), number = self._below.extremes(slot, after, until), self._number(slot, after, until)
+        if number is None or least is None or greatest is None:
+            return (least, greatest) if number is None else (number, number)
+        return min(least, number), max(greatest, number)
+
+    def last(self, slot: int | None, after: int, until: int) -> int | None:
+        """See `Spans`."""
+        found = self._below.last(slot, after, until)
+        here = after < self._time <= until if slot is None else self._number(slot, after, until) == 1
+        return self._time if here and (found is None or found < self._time) else found
+
+    def distinct(self, slot: int, after: int, until: int) -> int:
+        """See `Spans`."""
+        text = self._texts[slot] if after < self._time <= until else None
+        new = text is not None and not self._below.holds(slot, text, after, until)
+        return self._below.distinct(slot, after, until) + new
+
+    def holds(self, slot: int, text: str, after: int, until: int) -> bool:
+        """See `Spans`."""
+        here = after < self._time <= until and self._texts[slot] == text
+        return here or self._below.holds(slot, text, after, until)
+
+    def _number(self, slot: int, after: int, until: int) -> float | None:
+        if not after < self._time <= until:
+            return None
+        number = self._numbers[slot]
+        return None if math.isnan(number) else number

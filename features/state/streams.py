@@ -1,6 +1,13 @@
 """From the windowed aggregates of a use case to streams: which events are kept for whom, and what is kept of each.
 
-A stream is all aggregates of one table by one entity (or pair), so that a request reads each of its keys once.
+A stream is all aggregates of one table by one entity (or pair), so that a request reads each of its keys once. Those
+that count an event once its outcome is known form a stream of their own, beside those that count it at its own time.
+
+In a stream of outcomes an event enters when its outcome became known: at the recorded time, or when its label matured,
+but never before the microsecond after its own time, so that no event sees its own outcome. Without an outcome it is not
+in the stream; a corrected outcome takes the place of the first, also in time. An outcome that comes in late is in every
+window that is asked for from then on, as if it had been there. It finds its event as long as the state keeps that: the
+longest window with its delay, the label's maturity, and the lateness that `features.state.activity` allows.
 """
 
 from __future__ import annotations
@@ -23,8 +30,9 @@ from configs.use_case import UseCase
 from features.exact import scaled
 from features.expressions import Expression, compile_expression
 from features.language.operators import plain
-from features.state.recent import Wanted
-from features.vector import AggregateFeature, aggregate_features, carried_names
+from features.state.functions import Wanted
+from features.state.summaries import Form
+from features.vector import AggregateFeature, aggregate_features, carried_names, check_aggregate, request_field
 
 Reader = Callable[[Mapping[str, Any]], Any]
 """From an event's values to the value that is aggregated; None where there is none."""
@@ -32,9 +40,13 @@ Reader = Callable[[Mapping[str, Any]], Any]
 LABEL, KNOWN, TIME = "label:", "known:", "time:"
 """Names under which an event's label (1, 0, None) and its times (microseconds) stand beside its other values."""
 
+_LAYOUT = 2
+"""Of the stores: another one is another signature."""
 _MICROSECOND = timedelta(microseconds=1)
-_SUMS = {"sum", "mean", "std"}
-_NUMERIC = _SUMS | {"min", "max"}
+_SUMS = {"sum", "mean", "std", "ratio", "deviation"}
+_NUMERIC = _SUMS | {"min", "max", "ratio", "deviation"}
+_EARLIER = {"since_last", "first_seen"}
+_COMPARED = {"ratio", "deviation"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Slot:
     present: 1 where there is a value; value: the number; units: the number in 10**-decimals; text: for `distinct`.
     """
 
-    form: Literal["present", "value", "units", "text"]
+    form: Form | Literal["text"]
     column: str | None
     where: str | None
     delay: timedelta = timedelta(0)
@@ -53,9 +65,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Stream:
-    """The events of one table by one entity or pair."""
+    """The events of one table by one entity or pair, which enter by themselves or with their outcomes.
+
+    `lag` is how long after an event its outcome enters (microseconds; 0: events enter by themselves).
+    """
 
     entities: tuple[str, ...]
+    enters: Literal["event", "outcome"]
+    lag: int
     wanted: tuple[Wanted, ...]
     numbers: tuple[Slot, ...]
     texts: tuple[Slot, ...]
@@ -64,8 +81,8 @@ class Stream:
 
     @cached_property
     def name(self) -> str:
-        """Unique within the table."""
-        return "+".join(self.entities)
+        """Unique within the table. Names of entities hold neither sign."""
+        return "+".join(self.entities) + ("@outcome" if self.enters == "outcome" else "")
 
     @cached_property
     def reach(self) -> int:
@@ -73,9 +90,25 @@ class Stream:
         return max(each.reach for each in self.wanted)
 
     @cached_property
-    def last(self) -> int:
-        """How old the newest event is that any window covers, in microseconds."""
-        return min(each.last for each in self.wanted)
+    def counts_itself(self) -> bool:
+        """Whether a scored event may be in its own windows. Its outcome never is."""
+        return self.enters == "event" and min(each.last for each in self.wanted) == 0
+
+    @cached_property
+    def forms(self) -> tuple[Form, ...]:
+        """What is kept of an event as numbers."""
+        return tuple(slot.form for slot in self.numbers if slot.form != "text")
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """How long before an event its windows begin and end, in microseconds, the longest first."""
+        return tuple(sorted({offset for each in self.wanted for offset in (each.reach, each.last)}, reverse=True))
+
+    def enters_at(self, values: Mapping[str, Any]) -> int | None:
+        """When an event enters, in microseconds; None: not as long as its outcome is unknown."""
+        if self.enters == "event":
+            return int(values[TIME])
+        return None if values[LABEL] is None else max(int(values[KNOWN]), int(values[TIME]) + 1)
 
     def pack(self, values: Mapping[str, Any]) -> tuple[bytes, str]:
         """What is kept of an event: its numbers as doubles (NaN: none) and its texts as a JSON list (empty: none)."""
@@ -127,29 +160,43 @@ class TableStreams:
     @cached_property
     def reach(self) -> timedelta:
         """The oldest event that any window can still need."""
-        return max(stream.reach for stream in self.streams) * _MICROSECOND
+        return max(stream.reach + stream.lag for stream in self.streams) * _MICROSECOND
+
+    @cached_property
+    def of_outcomes(self) -> bool:
+        """Whether any stream needs to know which events turned out negative, and when."""
+        return any(stream.enters == "outcome" for stream in self.streams)
 
     @cached_property
     def signature(self) -> str:
         """Changes whenever something else would be kept of an event: state of another definition is never read."""
-        parts = [repr((stream.entities, stream.numbers, stream.texts)) for stream in self.streams]
+        parts: list[str | int] = [_LAYOUT]
+        parts += [
+            repr((stream.entities, stream.numbers, stream.texts, *(["outcome"] if stream.enters == "outcome" else [])))
+            for stream in self.streams
+        ]
         return hashlib.sha256(json.dumps([parts, self.fields, self.entities, self.label]).encode()).hexdigest()[:8]
+
+
+_Group = tuple[tuple[str, ...], Literal["event", "outcome"]]
 
 
 def streams_of(use_case: UseCase) -> tuple[TableStreams, ...]:
     """The streams of a use case, by table. Raises `FeatureError` for an aggregate that a request can't feed."""
-    parts: dict[str, dict[tuple[str, ...], list[AggregateFeature]]] = {}
+    parts: dict[str, dict[_Group, list[AggregateFeature]]] = {}
     for feature in aggregate_features(use_case):
-        table = feature.aggregate.table or use_case.event.table
-        parts.setdefault(table, {}).setdefault(feature.aggregate.entities, []).append(feature)
+        part = feature.aggregate
+        check_aggregate(use_case, part)
+        table = part.table or use_case.event.table
+        parts.setdefault(table, {}).setdefault((part.entities, part.enters), []).append(feature)
     return tuple(_table(use_case, table, streams) for table, streams in parts.items())
 
 
-def _table(use_case: UseCase, table: str, parts: Mapping[tuple[str, ...], Sequence[AggregateFeature]]) -> TableStreams:
+def _table(use_case: UseCase, table: str, parts: Mapping[_Group, Sequence[AggregateFeature]]) -> TableStreams:
     own = table == use_case.event.table
     fields: set[str] = set()
     streams = []
-    for entities, features in parts.items():
+    for (entities, enters), features in parts.items():
         slots: dict[Slot, Reader] = {}
         conditions: dict[str, Expression] = {}
         for feature in features:
@@ -162,34 +209,37 @@ def _table(use_case: UseCase, table: str, parts: Mapping[tuple[str, ...], Sequen
                 slots[slot] = _reader(use_case, slot, part, fields, own=own)
         numbers = tuple(slot for slot in slots if slot.form != "text")
         texts = tuple(slot for slot in slots if slot.form == "text")
-        wanted = tuple(_wanted(feature, numbers, texts) for feature in features)
-        streams.append(Stream(entities, wanted, numbers, texts, slots, conditions))
+        wanted = tuple(_wanted(use_case, feature, numbers, texts) for feature in features)
+        lag = use_case.label.maturity // _MICROSECOND if enters == "outcome" else 0
+        streams.append(Stream(entities, enters, lag, wanted, numbers, texts, slots, conditions))
     named = fields - set(use_case.request) if own else set()  # the event's own time and keys
-    keys = {entity for entities in parts for entity in entities} | (named - {"event_time"})
+    keys = {entity for entities, _ in parts for entity in entities} | (named - {"event_time"})
     label = f"{use_case.label.column} {use_case.label.positive!r} {use_case.label.maturity}"
     return TableStreams(table, tuple(streams), tuple(sorted(fields - named)), tuple(sorted(keys)), label)
 
 
 def slot_of(part: Aggregate, function: str) -> Slot | None:
     """The slot that a function of an aggregate reads; None where the event itself is enough."""
-    if function == "since_last" or (function == "count" and part.column is None):
+    if function in _EARLIER or function == "share" or (function == "count" and part.column is None):
         return Slot("present", None, part.where) if part.where is not None else None
+    delay = part.delay if part.enters == "event" else timedelta(0)  # an outcome that enters is known
     if function == "distinct":
-        return Slot("text", part.column, part.where, part.delay)
+        return Slot("text", part.column, part.where, delay)
     if function in _SUMS or (function == "count" and _SUMS & set(part.functions)):
-        return Slot("units", part.column, part.where, part.delay, part.decimals)
-    return Slot("present" if function == "count" else "value", part.column, part.where, part.delay)
+        return Slot("units", part.column, part.where, delay, part.decimals)
+    return Slot("present" if function == "count" else "value", part.column, part.where, delay)
 
 
-def _wanted(feature: AggregateFeature, numbers: Sequence[Slot], texts: Sequence[Slot]) -> Wanted:
+def _wanted(use_case: UseCase, feature: AggregateFeature, numbers: Sequence[Slot], texts: Sequence[Slot]) -> Wanted:
     part, function = feature.aggregate, feature.function
     delay = part.delay // _MICROSECOND
     last = delay if part.current else delay + 1
     slot = slot_of(part, function)
     index = None if slot is None else (texts if slot.form == "text" else numbers).index(slot)
     reach = delay + feature.window // _MICROSECOND
+    own = request_field(use_case, part) if function in _COMPARED else None
     return Wanted(
-        feature.name, function, reach, max(last, 1) if function == "since_last" else last, index, part.decimals
+        feature.name, function, reach, max(last, 1) if function in _EARLIER else last, index, part.decimals, own
     )
 
 
@@ -198,7 +248,8 @@ def _reader(use_case: UseCase, slot: Slot, part: Aggregate, fields: set[str], *,
     if slot.column is None:
         return lambda _: 1.0
     if own and slot.column == use_case.label.column:
-        return _label_reader(part.delay // _MICROSECOND)
+        outcomes = part.enters == "outcome"
+        return _outcome if outcomes else _label_reader(part.delay // _MICROSECOND)
     name, kind = _column(use_case, part) if own else (slot.column, "unknown")
     if kind not in {"number", "unknown"} and slot.form in {"value", "units"}:
         wrong = next(function for function in part.functions if function in _NUMERIC)
@@ -208,6 +259,10 @@ def _reader(use_case: UseCase, slot: Slot, part: Aggregate, fields: set[str], *,
         )
     fields.add(name)
     return lambda values: plain(values.get(name))
+
+
+def _outcome(values: Mapping[str, Any]) -> float:
+    return 1.0 if values[LABEL] == 1 else 0.0
 
 
 def _label_reader(delay: int) -> Reader:

@@ -31,7 +31,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, schema: str) -> None:
         self._path = path
-        self._mutex = threading.Lock()
+        self._mutex, self._reading = threading.Lock(), threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._guard = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         self._release = weakref.finalize(self, os.close, self._guard)  # Feast drops its store without closing it
@@ -57,21 +57,49 @@ class SqliteFile:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query, from one consistent snapshot."""
         try:
-            return self._reader.execute(sql, parameters).fetchall()
+            with self._reading:
+                return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Several queries over one consistent snapshot; one thread at a time."""
+        try:
+            with self._reading:
+                self._reader.execute("BEGIN")
+                try:
+                    yield self._reader
+                finally:
+                    self._reader.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: committed at the end, rolled back on any exception."""
-        with self._alone():
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
+        with self._alone(), self._transaction():
+            yield self._writer
+
+    @contextmanager
+    def writing_unless_busy(self) -> Iterator[sqlite3.Connection | None]:
+        """The same for what can as well be left: None, without waiting, while somebody else writes."""
+        with self._alone(wait=False) as alone:
+            if not alone:
+                yield None
+                return
+            with self._transaction():
                 yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
-            self._writer.execute("COMMIT")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+        self._writer.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connections (which may checkpoint)."""
@@ -81,15 +109,30 @@ class SqliteFile:
         self._release()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with self._mutex:
-            fcntl.flock(self._guard, fcntl.LOCK_EX)
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise self._failure(error) from error
-            finally:
-                fcntl.flock(self._guard, fcntl.LOCK_UN)
+    def _alone(self, *, wait: bool = True) -> Iterator[bool]:
+        """Whether nobody else writes; holds until the end. False only if it must not wait."""
+        if not self._mutex.acquire(blocking=wait):
+            yield False
+            return
+        try:
+            with self._locked(wait=wait) as locked:
+                yield locked
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def _locked(self, *, wait: bool) -> Iterator[bool]:
+        try:
+            fcntl.flock(self._guard, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        finally:
+            fcntl.flock(self._guard, fcntl.LOCK_UN)
 
     def _failure(self, error: sqlite3.Error) -> FeatureError:
         return FeatureError(

@@ -1,47 +1,51 @@
 """The plugin that lets Feast read features as this platform does: one ASOF join a view, always as known at the time.
 
-Differences from Feast's own DuckDB store: every entity row is kept and in its order, memory stays flat because
-nothing is joined and then ranked, and a row counts only from its created time on (`filter_by_created_timestamp`, in
-Feast an option).
+Differences from Feast's own DuckDB store: every entity row is kept and in its order; a row counts only from its created
+time on (`filter_by_created_timestamp`, in Feast an option), or from its own time if it has none; and memory stays flat.
+DuckDB matches keys and times alone and spills to disk; the features of the matched rows are then read a column at a
+time, straight into the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import ibis
 import pandas as pd
 import pyarrow as pa
 from feast.data_source import DataSource
-from feast.feature_view import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores import offline_utils
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig, _write_data_source
 from feast.infra.offline_stores.file_source import FileSource
-from feast.infra.offline_stores.ibis import IbisRetrievalJob
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
+from feast.saved_dataset import SavedDatasetStorage
 
 from configs.errors import FeatureError
-from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
+from features.asof import LINE
 from features.language.operators import microseconds
-from features.sources import quote, text
+from features.sources import quote
+from features.stores.gather import Columns, Files, gathered
+from features.stores.matching import History, Limits, Places, at, matched, selected
 
 
 class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
-    """Options of the store in `feature_store.yaml`."""
+    """Options of the store in `feature_store.yaml`. Without a `temp_directory` DuckDB spills to the system's."""
 
     type: Literal["features.stores.offline.AsofOfflineStore"] = "features.stores.offline.AsofOfflineStore"
     memory_limit: str = "3GB"
     threads: int = 2
+    temp_directory: str | None = None
 
 
 class AsofOfflineStore(DuckDBOfflineStore):
-    """Feast's DuckDB store with our point-in-time join. Sources are Parquet files."""
+    """Feast's DuckDB store with our point-in-time join. Sources are Parquet files or folders of them."""
 
     @staticmethod
     def get_historical_features(  # noqa: PLR0917  # Feast's signature
@@ -61,24 +65,20 @@ class AsofOfflineStore(DuckDBOfflineStore):
                 "Feast asked for features without a table of entity rows", expected="entity_df as a pandas DataFrame"
             )
         time = offline_utils.infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
-        with _connected(config) as connection:
-            connection.register("entity_rows", pa.Table.from_pandas(entity_df, preserve_index=False))
-            at = _at(time)
-            connection.execute(
-                f"CREATE TEMP TABLE rows AS SELECT row_number() OVER () AS {ROW}, {at} AS {AT}, * FROM entity_rows"
-            )
-            joins, names = [], list(entity_df.columns)
-            for index, view in enumerate(feature_views):
-                wanted = _wanted(view, feature_refs, full_names=full_feature_names)
-                connection.execute(f"CREATE TEMP TABLE view_{index} AS {_join(view, wanted)}")
-                joins.append(f"LEFT JOIN view_{index} USING ({ROW})")
-                names += wanted.values()
-            chosen = ", ".join(quote(str(name)) for name in names)
-            table = connection.execute(f"SELECT {chosen} FROM rows {' '.join(joins)} ORDER BY {ROW}").to_arrow_table()
+        wanted = [(view, _wanted(view, feature_refs, full_names=full_feature_names)) for view in feature_views]
+        _refuse_collisions(entity_df, [name for _, names in wanted for name in names.values()])
+
+        def features() -> Columns:
+            for view, names in wanted:
+                files = _files(view.batch_source, config)
+                places = _matched(view, files, entity_df, time, config)
+                columns = {shown: _in_file(view.batch_source, name) for name, shown in names.items()}
+                yield from gathered(files, columns, places, threads=config.offline_store.threads)
+
         keys = [str(name) for name in entity_df.columns if name != time]
-        span = RetrievalMetadata(feature_refs, keys, entity_df[time].min(), entity_df[time].max())
+        metadata = RetrievalMetadata(feature_refs, keys, entity_df[time].min(), entity_df[time].max())
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        return _job(config, table, on_demand, full_names=full_feature_names, metadata=span)
+        return GatheringJob(config, features, entity_df, on_demand, full_names=full_feature_names, metadata=metadata)
 
     @staticmethod
     def pull_latest_from_table_or_query(  # noqa: PLR0917
@@ -92,16 +92,13 @@ class AsofOfflineStore(DuckDBOfflineStore):
         end_date: datetime,
     ) -> RetrievalJob:
         """The latest row of every key between two times, as known at the second."""
-        columns = _columns(join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
+        times = [name for name in (timestamp_field, created_timestamp_column) if name]
         keys = ", ".join(map(quote, join_key_columns)) or "TRUE"
-        order = ", ".join(
-            f"{quote(name)} DESC NULLS LAST" for name in (timestamp_field, created_timestamp_column) if name
-        )
-        rows = _known(data_source, timestamp_field, created_timestamp_column, start_date, end_date)
-        latest = f'QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}, "line:" DESC) = 1'
-        return _pulled(
-            config, f'SELECT {columns} FROM (SELECT *, row_number() OVER () AS "line:" FROM {rows}) {latest}'
-        )
+        order = ", ".join(f"{quote(name)} DESC NULLS LAST" for name in times)
+        latest = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}, {LINE} DESC) = 1"
+        files = _files(data_source, config)
+        query = _known(files, timestamp_field, created_timestamp_column, start_date, end_date) + latest
+        return _pulled(config, files, [*join_key_columns, *feature_name_columns, *times], query)
 
     @staticmethod
     def pull_all_from_table_or_query(  # noqa: PLR0917
@@ -115,18 +112,70 @@ class AsofOfflineStore(DuckDBOfflineStore):
         end_date: datetime | None = None,
     ) -> RetrievalJob:
         """Every row between two times, as known at the second."""
-        columns = _columns(join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
-        rows = _known(data_source, timestamp_field, created_timestamp_column, start_date, end_date)
-        return _pulled(config, f"SELECT {columns} FROM {rows}")
+        times = [name for name in (timestamp_field, created_timestamp_column) if name]
+        files = _files(data_source, config)
+        query = _known(files, timestamp_field, created_timestamp_column, start_date, end_date)
+        return _pulled(config, files, [*join_key_columns, *feature_name_columns, *times], query)
 
 
-def _connected(config: RepoConfig) -> duckdb.DuckDBPyConnection:
-    options = config.offline_store
-    connection = duckdb.connect(
-        config={"memory_limit": options.memory_limit, "threads": options.threads, "autoinstall_known_extensions": False}
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
+class GatheringJob(RetrievalJob):
+    """A retrieval that computes its columns one after another, each time it is asked."""
+
+    def __init__(
+        self,
+        config: RepoConfig,
+        features: Callable[[], Columns],
+        entity_rows: pd.DataFrame | None = None,
+        on_demand: Sequence[OnDemandFeatureView] = (),
+        *,
+        full_names: bool = False,
+        metadata: RetrievalMetadata | None = None,
+    ) -> None:
+        self._repo_path, self._features, self._entity_rows = str(config.repo_path), features, entity_rows
+        self._on_demand, self._full_names, self._metadata = list(on_demand), full_names, metadata
+
+    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
+        """The rows as pandas holds them; no second copy of them exists on the way."""
+        if self._on_demand or validation_reference:
+            return super().to_df(validation_reference, timeout)
+        return self._to_df_internal(timeout)
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        series: dict[Any, pd.Series[Any]] = {}
+        if self._entity_rows is not None:
+            series |= {name: column.reset_index(drop=True).copy() for name, column in self._entity_rows.items()}
+        for name, column in self._features():
+            found = column.to_pandas()
+            series[name] = found if getattr(found.array, "_ndarray", found.to_numpy()).flags.writeable else found.copy()
+        return pd.DataFrame(series, copy=False)
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        columns: dict[str, Any] = {}
+        if self._entity_rows is not None:
+            rows = pa.Table.from_pandas(self._entity_rows, preserve_index=False)
+            columns |= dict(zip(rows.column_names, rows.columns, strict=True))
+        return pa.table(columns | dict(self._features()))
+
+    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Write the rows, on-demand columns included, to where `storage` says."""
+        table = ibis.memtable(self.to_arrow(timeout=timeout))
+        writer: Callable[..., None] = _write_data_source
+        writer(table, storage.to_data_source(), self._repo_path, "overwrite", allow_overwrite)
+
+    @property
+    def full_feature_names(self) -> bool:
+        """Whether features are named after their view, too."""
+        return self._full_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """Views that Feast computes from the result."""
+        return self._on_demand
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        """What was asked for."""
+        return self._metadata
 
 
 def _wanted(view: FeatureView, feature_refs: Sequence[str], *, full_names: bool) -> dict[str, str]:
@@ -137,67 +186,55 @@ def _wanted(view: FeatureView, feature_refs: Sequence[str], *, full_names: bool)
     return {name: f"{view.projection.name_alias or view.name}__{name}" if full_names else name for name in found}
 
 
-def _join(view: FeatureView, wanted: Mapping[str, str]) -> str:
-    source: Any = view.batch_source
-    in_file = {new: old for old, new in source.field_mapping.items()}
-    join_keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
-    created = _at(source.created_timestamp_column) if source.created_timestamp_column else "CAST(NULL AS BIGINT)"
-    key = _key([in_file.get(name, name) for name in join_keys])
-    times = f"{_at(source.timestamp_field)} AS {TIME}, {created} AS {CREATED}"
-    history = f"(SELECT *, {key} AS {KEY}, {times} FROM {_scan(source)})"
-    probes = f"(SELECT {ROW}, {AT}, {_key(list(join_keys.values()))} AS {KEY} FROM rows)"
-    columns = {quote(in_file.get(name, name)): quote(shown) for name, shown in wanted.items()}
-    return asof_query(probes, history, columns=columns, ttl=view.ttl or None)
-
-
-def _at(column: str) -> str:
-    return f"epoch_us(CAST({quote(column)} AS TIMESTAMP))"
-
-
-def _key(columns: Sequence[str]) -> str:
-    """One text for all parts, NULL if any is missing; parts carry their length, so that no two keys share a text."""
-    if not columns:
-        return "''"
-    parts = [f"CAST({quote(column)} AS VARCHAR)" for column in columns]
-    return parts[0] if len(parts) == 1 else " || ".join(f"length({part}) || ':' || {part}" for part in parts)
-
-
-def _scan(source: DataSource) -> str:
-    if not isinstance(source, FileSource):
+def _refuse_collisions(entity_df: pd.DataFrame, features: Sequence[str]) -> None:
+    both = sorted(set(features) & set(map(str, entity_df.columns)))
+    if both:
         raise FeatureError(
-            f"the source {source.name!r} is a {type(source).__name__}", expected="a FileSource of Parquet"
+            f"the feature {both[0]!r} is also a column of the entity rows",
+            expected="names that tell them apart",
+            fix="ask with full_feature_names=True, or rename the column",
         )
-    return f"read_parquet({text(source.path)})"
 
 
-def _columns(*names: Sequence[str] | str | None) -> str:
-    flat = [name for group in names if group for name in ([group] if isinstance(group, str) else group)]
-    return ", ".join(quote(name) for name in dict.fromkeys(flat))
+def _files(source: DataSource | None, config: RepoConfig) -> Files:
+    if not isinstance(source, FileSource):
+        kind, name = type(source).__name__, source.name if source else "none"
+        raise FeatureError(f"the source {name!r} is a {kind}", expected="a FileSource of Parquet")
+    return Files.of(Path(FileSource.get_uri_for_file_path(config.repo_path, source.path)))
 
 
-def _known(source: DataSource, time: str, created: str | None, start: datetime | None, end: datetime | None) -> str:
+def _in_file(source: DataSource | None, name: str) -> str:
+    mapping = source.field_mapping if source else {}
+    return next((old for old, new in mapping.items() if new == name), name)
+
+
+def _matched(view: FeatureView, files: Files, entity_df: pd.DataFrame, time: str, config: RepoConfig) -> Places:
+    """For each entity row the place of the view's row that was known at its time; -1 where there is none."""
+    source: Any = view.batch_source
+    names = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
+    keys = {_in_file(source, name): entity_df[asked] for name, asked in names.items() if name != DUMMY_ENTITY_ID}
+    history = History(files, tuple(keys), source.timestamp_field, source.created_timestamp_column or None)
+    return matched(history, list(keys.values()), entity_df[time], ttl=view.ttl or None, limits=_limits(config))
+
+
+def _limits(config: RepoConfig) -> Limits:
+    options = config.offline_store
+    return Limits(options.memory_limit, options.threads, options.temp_directory)
+
+
+def _known(files: Files, time: str, created: str | None, start: datetime | None, end: datetime | None) -> str:
+    """Query for all rows of a time span with LINE, as known at its end."""
     tests = [f"{quote(time)} IS NOT NULL"]
     if start:
-        tests.append(f"{_at(time)} >= {microseconds(start)}")
+        tests.append(f"{at(time)} >= {microseconds(start)}")
     if end:
-        tests += [f"coalesce({_at(column)} <= {microseconds(end)}, TRUE)" for column in (time, created) if column]
-    return f"(SELECT * FROM {_scan(source)} WHERE {' AND '.join(tests)})"
+        tests += [f"coalesce({at(column)} <= {microseconds(end)}, TRUE)" for column in (time, created) if column]
+    return f"SELECT {LINE} FROM ({files.scan}) WHERE {' AND '.join(tests)}"
 
 
-def _pulled(config: RepoConfig, query: str) -> RetrievalJob:
-    with _connected(config) as connection:
-        return _job(config, connection.execute(query).to_arrow_table(), [], full_names=False, metadata=None)
+def _pulled(config: RepoConfig, files: Files, columns: Sequence[str], query: str) -> RetrievalJob:
+    def features() -> Columns:
+        places = selected(query, limits=_limits(config))
+        return gathered(files, {name: name for name in columns}, places, threads=config.offline_store.threads)
 
-
-def _job(
-    config: RepoConfig,
-    table: pa.Table,
-    on_demand: list[OnDemandFeatureView],
-    *,
-    full_names: bool,
-    metadata: RetrievalMetadata | None,
-) -> RetrievalJob:
-    writer: Callable[..., None] = _write_data_source
-    return IbisRetrievalJob(
-        ibis.memtable(table), on_demand, full_names, metadata, writer, None, None, str(config.repo_path)
-    )
+    return GatheringJob(config, features)

@@ -1,5 +1,7 @@
 """Feast's view of the packed online store: `materialize` and `get_online_features` work on the rows that scoring reads.
 
+The shape of a view comes from its fields in Feast. For the views of a use case that is the shape which
+`features.stores.segments` derives from the use case, so that either side reads what the other wrote.
 In `feature_store.yaml`: `online_store: {type: features.stores.online.PackedOnlineStore, path: /absolute/online.db}`.
 """
 
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from feast import Entity, FeatureView, RepoConfig
+from feast import Entity, FeatureView, Field, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
@@ -20,16 +22,17 @@ from feast.value_type import ValueType
 
 from configs.errors import FeatureError
 from features.request import Value, joined_key, utc
-from features.stores.packed import PackedRow, PackedStore, open_packed
+from features.stores.packed import PackedStore, open_packed, read_rows
+from features.stores.segments import Kind, PackedRow, ViewShape
 
-_FIELDS: Mapping[ValueType, tuple[str, Callable[[Any], Any]]] = {
-    ValueType.DOUBLE: ("double_val", float),
-    ValueType.FLOAT: ("float_val", float),
-    ValueType.INT64: ("int64_val", int),
-    ValueType.INT32: ("int32_val", int),
-    ValueType.BOOL: ("bool_val", bool),
-    ValueType.STRING: ("string_val", str),
-    ValueType.UNIX_TIMESTAMP: ("unix_timestamp_val", lambda time: int(time.timestamp())),
+_FIELDS: Mapping[ValueType, tuple[str, Kind, Callable[[Any], Any]]] = {
+    ValueType.DOUBLE: ("double_val", "number", float),
+    ValueType.FLOAT: ("float_val", "number", float),
+    ValueType.INT64: ("int64_val", "integer", int),
+    ValueType.INT32: ("int32_val", "integer", int),
+    ValueType.BOOL: ("bool_val", "flag", bool),
+    ValueType.STRING: ("string_val", "text", str),
+    ValueType.UNIX_TIMESTAMP: ("unix_timestamp_val", "time", lambda time: int(time.timestamp())),
 }
 _NO_TIME = -(2**63)  # how Feast writes a missing timestamp
 
@@ -46,7 +49,7 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):
 
 
 class PackedOnlineStore(OnlineStore):
-    """One packed value for each view and entity key; a project is a use case."""
+    """The rows of a view in the packed values of its entity's keys; a project is a use case."""
 
     _opened: PackedStore | None = None
 
@@ -54,7 +57,7 @@ class PackedOnlineStore(OnlineStore):
         self, config: RepoConfig, table: FeatureView, data: list[WriteRow], progress: Callable[[int], Any] | None
     ) -> None:
         """Store rows, except those that are older than what is there; rows without an entity key are nobody's."""
-        self._store(config).write(config.project, table.name, _rows(data))
+        self._store(config).write(config.project, shape_of(table), _rows(data))
         if progress:
             progress(len(data))
 
@@ -68,9 +71,10 @@ class PackedOnlineStore(OnlineStore):
         """The rows of entity keys, in their order. Feast has no TTL here: `features.online` enforces it."""
         kinds = {field.name: field.dtype.to_value_type() for field in table.features}
         names = [name for name in requested_features or kinds if name in kinds]
-        wanted = [(table.name, key) for entity_key in entity_keys if (key := _key(entity_key)) is not None]
-        found = iter(self._store(config).read_many(config.project, wanted))
-        rows = [None if _key(entity_key) is None else next(found) for entity_key in entity_keys]
+        shape, keys = shape_of(table), [_key(entity_key) for entity_key in entity_keys]
+        wanted = [(shape, key) for key in keys if key is not None]
+        found = iter(read_rows(self._store(config), config.project, wanted))
+        rows = [None if key is None else next(found) for key in keys]
         return [
             (row.event_time, {name: _proto(kinds[name], row.values.get(name)) for name in names})
             if row
@@ -120,6 +124,22 @@ class PackedOnlineStore(OnlineStore):
         return self._opened
 
 
+def shape_of(table: FeatureView) -> ViewShape:
+    """The shape of a Feast view. Raises `FeatureError` for a field of a type that the store doesn't keep."""
+    return ViewShape(table.name, "+".join(sorted(table.entities)), tuple(map(_column, table.features)))
+
+
+def _column(field: Field) -> tuple[str, Kind]:
+    kind = field.dtype.to_value_type()
+    if kind not in _FIELDS:
+        raise FeatureError(
+            f"the feature {field.name!r} of Feast's type {kind.name}",
+            expected=f"one of {', '.join(known.name for known in _FIELDS)}",
+            fix="declare the view's columns with these types",
+        )
+    return field.name, _FIELDS[kind][1]
+
+
 def _rows(data: Sequence[WriteRow]) -> Iterator[tuple[str, PackedRow]]:
     for entity_key, values, event_time, created in data:
         key = _key(entity_key)
@@ -146,7 +166,7 @@ def _python(proto: ValueProto) -> Value:
     value = getattr(proto, field)
     if field == "unix_timestamp_val":
         return None if value == _NO_TIME else datetime.fromtimestamp(value, UTC)
-    if field not in {name for name, _ in _FIELDS.values()}:
+    if field not in {name for name, *_ in _FIELDS.values()}:
         raise FeatureError(
             f"a value of Feast's type {field.removesuffix('_val')!r}",
             expected="a number, text, boolean or timestamp",
@@ -158,5 +178,5 @@ def _python(proto: ValueProto) -> Value:
 def _proto(kind: ValueType, value: Value) -> ValueProto:
     if value is None:
         return ValueProto()
-    field, convert = _FIELDS[kind]
+    field, _, convert = _FIELDS[kind]
     return ValueProto(**{field: convert(value)})

@@ -28,7 +28,7 @@ RAW: dict[str, Any] = {
     "event": {"table": "payments", "id": "payment_id", "time": "paid_at"},
     "label": {"column": "is_fraud", "maturity": "2d"},
     "request": {
-        "amount": {"min": 0, "max": 1000, "nullable": False},
+        "amount": {},
         "channel": {"type": "category", "values": ["chip", "online"]},
     },
     "split": {

@@ -1,22 +1,19 @@
-"""The point-in-time join against a brute-force oracle and against Feast's own DuckDB store."""
+"""The point-in-time join against a brute-force oracle."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
 
 CONNECTION = duckdb.connect()
-START = datetime(2025, 1, 1, tzinfo=UTC)
 
 keys = st.sampled_from(["a", "b", None])
 history_rows = st.tuples(
@@ -33,7 +30,8 @@ def joined(probes: list[Any], history: list[Any], ttl: int | None) -> list[float
     CONNECTION.register("past_rows", typed)
     limit = timedelta(microseconds=ttl) if ttl else None
     query = asof_query("probe_rows", "past_rows", columns={"value": "value"}, ttl=limit)
-    return [value for _, value in CONNECTION.execute(f"SELECT {ROW}, value FROM ({query}) ORDER BY {ROW}").fetchall()]
+    found = dict(CONNECTION.execute(query).fetchall())
+    return [found.get(index) for index in range(len(probes))]
 
 
 def oracle(probe: Any, history: list[Any], ttl: int | None) -> Any:
@@ -75,75 +73,6 @@ def test_names_of_a_table_never_collide_with_those_of_the_join() -> None:
     CONNECTION.execute(f"CREATE OR REPLACE TEMP TABLE asked AS SELECT 0 AS {ROW}, 'a' AS {KEY}, 2 AS {AT}, 5 AS time")
     query = asof_query("asked", "odd", columns={"key": '"key"', "time": '"time"', "visible": '"visible"'}, ttl=None)
     assert CONNECTION.execute(query).fetchall() == [(0, 7, 8, 9)]
-
-
-def randomized(seed: int, *, rows: int, keys: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """History with late corrections and without ties of (key, time, created), and events over it."""
-    random = np.random.default_rng(seed)
-    start = pd.Timestamp(START)
-    times = start + pd.to_timedelta(random.integers(0, 90 * 24, rows), unit="h")
-    late = pd.to_timedelta(np.where(random.random(rows) < 0.3, random.integers(0, 240, rows), 0), unit="h")
-    history = pd.DataFrame(
-        {
-            "customer_id": [f"k{key}" for key in random.integers(0, keys, rows)],
-            "event_timestamp": times.as_unit("us"),
-            "created_timestamp": (times + late).as_unit("us"),
-            "balance": random.normal(size=rows),
-        }
-    ).drop_duplicates(["customer_id", "event_timestamp", "created_timestamp"])
-    events = pd.DataFrame(
-        {
-            "customer_id": [f"k{key}" for key in random.integers(0, keys + 3, rows)],
-            "event_timestamp": (start + pd.to_timedelta(random.integers(0, 100 * 24, rows), unit="h")).as_unit("us"),
-            "place": np.arange(rows),
-        }
-    )
-    return history, events
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_feast_with_our_store_gives_what_its_own_duckdb_store_gives(seed: int, tmp_path) -> None:
-    """Feast's store needs `filter_by_created_timestamp` for that, and returns rows in an order of its own."""
-    import feast
-    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
-    from feast.types import Float64, String
-
-    history, events = randomized(seed, rows=4000, keys=60)
-    history.to_parquet(tmp_path / "balances.parquet")
-    customer = feast.Entity(name="customer", join_keys=["customer_id"], value_type=feast.ValueType.STRING)
-    source = feast.FileSource(
-        name="balances_source",
-        path=str(tmp_path / "balances.parquet"),
-        timestamp_field="event_timestamp",
-        created_timestamp_column="created_timestamp",
-    )
-    schema = [feast.Field(name="customer_id", dtype=String), feast.Field(name="balance", dtype=Float64)]
-    view = feast.FeatureView(name="balances", entities=[customer], ttl=timedelta(days=3), schema=schema, source=source)
-    config = feast.RepoConfig(
-        project="asof",
-        provider="local",
-        registry=str(tmp_path / "registry.db"),
-        offline_store={"type": "features.stores.offline.AsofOfflineStore"},
-        online_store={"type": "features.stores.online.PackedOnlineStore", "path": str(tmp_path / "online.db")},
-        entity_key_serialization_version=3,
-    )
-    store = feast.FeatureStore(config=config)
-    store.apply([customer, view])
-    ours = store.get_historical_features(entity_df=events, features=["balances:balance"]).to_df()
-    assert list(ours["place"]) == list(range(len(events))), "every row, in its order"
-    job = DuckDBOfflineStore.get_historical_features(
-        config=config,
-        feature_views=[store.get_feature_view("balances")],
-        feature_refs=["balances:balance"],
-        entity_df=events,
-        registry=store.registry,
-        project="asof",
-        filter_by_created_timestamp=True,
-    )
-    theirs = job.to_df().sort_values("place").reset_index(drop=True)
-    np.testing.assert_array_equal(ours["balance"].to_numpy(), theirs["balance"].to_numpy())
-    assert 0.1 < ours["balance"].isna().mean() < 0.9, "both outcomes are exercised"
-    store.provider.online_store.shut()
 
 
 def test_a_missing_number_is_missing_and_not_zero() -> None:

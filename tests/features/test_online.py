@@ -19,7 +19,8 @@ from configs.use_case import UseCase
 from features.online import OnlineFeatures
 from features.request import Outcome, ScoringRequest, parse_time, rfc3339
 from features.state.activity import Activity
-from features.stores.packed import PackedRow, open_packed
+from features.stores.packed import open_packed
+from features.stores.segments import PackedRow, shapes_of
 from features.vector import features_of
 
 SATURDAY = datetime(2025, 3, 1, 12, 30, tzinfo=UTC)
@@ -52,7 +53,7 @@ def features(use_case: UseCase, online: Settings) -> Iterator[OnlineFeatures]:
 def write_profile(use_case: UseCase, settings: Settings, time: datetime, created: datetime | None = None) -> None:
     values = {"tenure_days": 12.0, "segment": "premium", "credit_limit": None}
     with closing(open_packed(path=settings.online_db, redis_url=settings.redis_url)) as store:
-        store.write(use_case.name, "profile", [("K1", PackedRow(time, created, values))])
+        store.write(use_case.name, shapes_of(use_case)["profile"], [("K1", PackedRow(time, created, values))])
 
 
 def request(event_id: str = "E1", **fields: Any) -> ScoringRequest:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from configs.errors import FeatureError
 from configs.use_case import Period
 from features.frame import training_frame
-from features.sources import connect, data_hash, source, table_path
+from features.sources import connect, data_hash, source, table_files, table_path
 from features.traffic import requests
 
 
@@ -68,6 +75,80 @@ def test_naive_times_are_utc_and_zoned_ones_are_converted(made) -> None:
         frame = training_frame(made.use_case(tables=tables), made.settings)
         assert frame.events["event_time"][0] == pd.Timestamp("2025-01-01 10:00Z")
         assert str(frame.events["event_time"].dtype) == "datetime64[us, UTC]"
+
+
+def test_a_partitioned_folder_is_one_table_with_its_folders_as_columns(made) -> None:
+    made.payments([{"month": 1 + index % 2, "amount": 1.0 * index} for index in range(6)])
+    whole = pd.read_parquet(made.settings.data / "payments.parquet")
+    folder = made.settings.data / "payments"
+    for month, part in whole.groupby("month"):
+        place = folder / "year=2025" / f"month={month}"
+        place.mkdir(parents=True)
+        part.drop(columns="month").to_parquet(place / "part.parquet")
+    (folder / "_SUCCESS").touch()
+    (folder / "_temporary").mkdir()
+    (folder / "_temporary" / "half.parquet").write_text("half a file")
+    request = {"amount": {}, "month": {"type": "integer"}, "year": {}}
+    tables = {"payments": {"path": "payments", "time": "paid_at"}}
+    use_case = made.use_case(tables=tables, request=request)
+    frame = training_frame(use_case, made.settings)
+    assert list(frame.features["month"]) == [1.0, 2.0] * 3
+    assert set(frame.features["year"]) == {2025.0}
+    before = data_hash(use_case, made.settings)
+    whole.head(1).drop(columns="month").assign(payment_id="new").to_parquet(folder / "year=2025/month=1/more.parquet")
+    assert data_hash(use_case, made.settings) != before
+    assert len(training_frame(use_case, made.settings).events) == 7
+
+
+def test_files_of_a_folder_may_lack_columns_and_differ_in_types(made) -> None:
+    made.payments([{"amount": 1}, {"amount": 2}])
+    first = pd.read_parquet(made.settings.data / "payments.parquet")
+    folder = made.settings.data / "payments"
+    folder.mkdir()
+    first.to_parquet(folder / "a.parquet")
+    second = first.assign(payment_id=["x", "y"], amount=[0.5, 1.5]).drop(columns="channel")
+    second.to_parquet(folder / "b.parquet")
+    use_case = made.use_case(tables={"payments": {"path": "payments", "time": "paid_at"}})
+    features = training_frame(use_case, made.settings).features
+    assert sorted(features["amount"]) == [0.5, 1.0, 1.5, 2.0]
+    assert features["channel"].isna().sum() == 2
+
+
+def test_a_folder_without_tables_and_a_damaged_gz_are_clear_errors(made) -> None:
+    (made.settings.data / "empty").mkdir()
+    (made.settings.data / "cut.csv.gz").write_bytes(gzip.compress(b"payment_id\n" * 1000)[:-20])
+    for name, message in {"empty": "holds no Parquet files", "cut.csv.gz": "is damaged, or no gzip file"}.items():
+        use_case = made.use_case(tables={"payments": {"path": name, "time": "paid_at"}})
+        with pytest.raises(FeatureError, match=message):
+            training_frame(use_case, made.settings)
+
+
+def test_a_folder_that_cant_be_read_is_not_left_out_in_silence() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("a", "b"):
+            (folder / part).mkdir()
+            pd.DataFrame({"amount": [1]}).to_parquet(folder / part / "rows.parquet")
+        folder.chmod(0o755)
+        (folder / "b").chmod(0o000)
+        root = os.geteuid() == 0
+        try:
+            if root:  # who may read everything
+                os.seteuid(65534)
+            with pytest.raises(PermissionError):
+                table_files(folder)
+        finally:
+            if root:
+                os.seteuid(0)
+            (folder / "b").chmod(0o755)
+        assert [file.parent.name for file in table_files(folder)] == ["a", "b"]
+
+
+def test_decimals_that_would_be_read_as_other_numbers_are_refused(made) -> None:
+    path = made.settings.data / "payments.parquet"
+    pq.write_table(pa.table({"amount": pa.array([1], pa.decimal256(60, 2))}), path)
+    with connect(made.settings) as connection, pytest.raises(FeatureError, match="more than 38 digits in amount"):
+        source(connection, path)
 
 
 def accrue(made, table: pd.DataFrame, name: str = "20250101_20250102") -> None:

@@ -55,7 +55,7 @@ def test_an_unknown_key_is_named_with_the_nearest(command_line: Any, tmp_path: P
 
 
 def test_an_unknown_use_case_is_named_with_the_nearest(command_line: Any) -> None:
-    assert "did you mean 'lending_club'" in told(command_line, "features", "show", "lending_clup")
+    assert "did you mean 'lending_club'" in told(command_line, "features", "list", "lending_clup")
 
 
 @pytest.mark.parametrize("command", [("package", "credit"), ("serve", "--development"), ("monitor", "credit")])

@@ -24,7 +24,7 @@ def test_from_a_raw_table_to_a_retrained_candidate(command_line: Any, tmp_path: 
     assert risk.json("simulate", "fraud")["rows in transactions"] == 24000
     for verb in ("apply", "backfill", "materialize"):
         risk.run("features", verb, "fraud")
-    assert {row["feature"] for row in risk.json("features", "show", "fraud")} >= {"amount", "card_amount_mean_7d"}
+    assert {row["feature"] for row in risk.json("features", "list", "fraud")} >= {"amount", "card_amount_mean_7d"}
 
     trained = risk.json("train", "fraud", "--as", "dana")
     assert trained["version"] == 1

@@ -19,7 +19,8 @@ from configs.settings import Settings
 from configs.use_case import UseCase
 from features.frame import training_frame
 from features.request import ScoringRequest
-from features.stores.packed import PackedRow, open_packed
+from features.stores.packed import open_packed
+from features.stores.segments import PackedRow, shapes_of
 from serving import launch
 from serving.packaging import package
 from training.candidate import build_candidate
@@ -95,7 +96,7 @@ def payments(tmp_path_factory: pytest.TempPathFactory) -> Payments:
         for key, limit in zip(limits["customer_id"], limits["credit_limit"], strict=True)
     ]
     store = open_packed(path=settings.online_db)
-    store.write("payments", "profile", rows)
+    store.write("payments", shapes_of(use_case)["profile"], rows)
     store.close()
     return Payments(use_case, settings)
 

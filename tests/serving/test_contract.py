@@ -73,6 +73,7 @@ def test_a_nullable_field_may_be_left_out(fraud: UseCase) -> None:
         ({"event_time": "9999-12-31T23:59:59-14:00"}, "event_time", "text"),
         ({"event_id": None}, "event_id", "null"),
         ({"surprise": SECRET}, "surprise", "an undeclared field"),
+        ({"entities": None}, "entities", "null"),
     ],
 )
 def test_a_broken_field_is_named_with_its_kind_and_never_its_value(
@@ -85,6 +86,10 @@ def test_every_mistake_is_reported_at_once(fraud: UseCase) -> None:
     found = mistakes(fraud, {"event_time": "yesterday", "fields": {"amount": -1}, "entities": {}})
     expected = {"event_id", "event_time", "fields.amount", "fields.channel", "entities.card", "entities.terminal"}
     assert expected <= set(found)
+
+
+def test_a_part_of_another_kind_is_told_to_be_an_object(fraud: UseCase) -> None:
+    assert mistakes(fraud, request(fields=[]))["fields"] == ("a list", "an object")
 
 
 def test_a_category_outside_its_vocabulary_is_told_the_vocabulary(fraud: UseCase) -> None:

@@ -33,7 +33,7 @@ def compute(use_case: UseCase, y: Array, p: Array, events: pd.DataFrame) -> dict
         "ece": ece(y, p),
         "recall_at_1pct_fpr": recall_at_fpr(y, p, 0.01),
     }
-    if use_case.kind == "fraud" and use_case.event.time:
+    if use_case.kind == "fraud" and use_case.event.time and use_case.entities:
         found[f"card_precision_at_{ALERTS}"] = card_precision_at(
             y, p, day_of(events), events[alert_entity(use_case)].to_numpy(), k=ALERTS
         )

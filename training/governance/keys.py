@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -18,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from configs.errors import GovernanceError
+from configs.secret_files import publish
 from configs.settings import Settings
 
 _MAKE_KEYS = (
@@ -94,29 +93,9 @@ def _no_key(path: Path, expected: str) -> GovernanceError:
 def _ensure_pair(folder: Path) -> None:
     """Make the pair unless it is there. Of two processes that start together, one wins and both use its key."""
     private, public = folder / "signing.pem", folder / "trusted.pem"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not private.exists():
         made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _publish(made, private, overwrite=False)
+        publish(made, private, overwrite=False)
     if not public.exists():
         key = load_pem_private_key(private.read_bytes(), password=None)
-        _publish(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), public, overwrite=True)
-
-
-def _publish(content: bytes, path: Path, *, overwrite: bool) -> None:
-    """Write beside, with mode 0600 from the start, then put in place at once."""
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            beside.replace(path)
-        else:
-            path.hardlink_to(beside)
-    except FileExistsError:
-        return  # another process was first: its key counts
-    finally:
-        beside.unlink(missing_ok=True)
+        publish(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), public, overwrite=True)

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import configs.loading
 from configs.errors import GovernanceError
 from configs.settings import Settings
 from configs.use_case import UseCase
+from features.intake.privacy import Tokenizer
 from training.governance.keys import signing_key, trusted_key
 from training.model import Model
 
@@ -40,6 +41,13 @@ class Release:
     manifest: dict[str, Any]
     folder: Path
     digest: str
+
+    def upgraded(self, tokenizer: Tokenizer | None) -> Release:
+        """The release with the tokens in its vocabularies and bins as the newest keys make them; its digest stays."""
+        if tokenizer is None:
+            return self
+        model = self.model.with_vocabularies(tokenizer.upgrade_data(dict(self.model.vocabularies)))
+        return replace(self, model=model, reference=tokenizer.upgrade_data(self.reference))
 
 
 @dataclass(frozen=True)
