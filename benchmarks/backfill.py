@@ -27,7 +27,7 @@ _DAYS = (1, 7, 30)
 
 
 def lines() -> Iterator[Line]:
-    """Seconds of both, from the table to Parquet; stops if a value differs. Nothing without RISK_DATA.
+    """Seconds of both, from the table to Parquet; stops if a value differs. No lines without the table in RISK_DATA.
 
     Ours reads the good rows of the load, which is made before and timed apart: the query by hand checks nothing.
     """

@@ -35,17 +35,23 @@ from features.materialize import materialize
 from features.online import OnlineFeatures
 from features.sources import connect, text
 from features.state.activity import Activity
+from features.state.buckets import Limits
 from features.stores import connections
 from features.traffic import history
 
-BATCH = 400
+TURN = 400
 """Rows of one transaction here: smaller than in earnest, so that more of them can be hit."""
 
 _LATE = ("features.intake.loading", "features.intake.quality_page", "jinja2")
 """Imported by the work itself: a child that is busy importing has nothing to lose."""
 
 DAYS = 20
+HOT = "hot keys"
+_BUSY = "c0"
 _FIRST = datetime(2025, 1, 1, tzinfo=UTC)
+
+LIMITS = Limits(hot=20, cut=4, fill=8)
+"""The busy card is a hot key while events come in, so that its buckets are hit too."""
 
 State = dict[str, list[tuple[Any, ...]]]
 
@@ -115,8 +121,10 @@ def work(use_case: UseCase, settings: Settings) -> None:
     """Load half of history, take in a quarter as it comes, load the rest. All of it may have been done in part."""
     middle, late = (_FIRST + timedelta(days=DAYS * share) for share in (0.5, 0.75))
     materialize(use_case, settings, until=middle)
-    with closing(Activity(use_case, settings)) as activity:
+    with closing(Activity(use_case, settings, limits=LIMITS)) as activity:
         for request, outcome in history(use_case, settings, start=middle, end=late):
+            if request.entities["card"] == _BUSY:
+                activity.values(request)  # makes the card hot, and splits and sums up its buckets
             activity.record(request)
             if outcome.label is not None:
                 activity.outcome(request.event_id, outcome.label, outcome.known)
@@ -124,7 +132,10 @@ def work(use_case: UseCase, settings: Settings) -> None:
 
 
 def state(use_case: UseCase, settings: Settings) -> State:
-    """All that the online store holds of the use case, byte for byte, and every value it answers at three times."""
+    """All that the online store holds of the use case, byte for byte, and every value it answers at three times.
+
+    Buckets have stamps that are never used again, so they are seen in the values only.
+    """
     found = _redis_state(use_case, settings.redis_url) if settings.redis_url else _sqlite_state(settings)
     with closing(OnlineFeatures(use_case, settings)) as online:
         for days in (DAYS - 3, DAYS - 1, DAYS):
@@ -141,7 +152,10 @@ def state(use_case: UseCase, settings: Settings) -> State:
 def _sqlite_state(settings: Settings) -> State:
     with closing(sqlite3.connect(settings.online_db)) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: sorted(database.execute(f"SELECT * FROM {name}")) for name in tables}
+        names = [name for name in tables if name not in {"activity_bucket", "activity_content"}]
+        found = {name: sorted(database.execute(f"SELECT * FROM {name}")) for name in names}
+        found[HOT] = list(database.execute("SELECT DISTINCT key FROM activity_bucket WHERE key = ?", (_BUSY,)))
+        return found
 
 
 def _redis_state(use_case: UseCase, url: str) -> State:
@@ -155,8 +169,10 @@ def _redis_state(use_case: UseCase, url: str) -> State:
         b"list": lambda client, key: client.lrange(key, 0, -1),
     }
     with redis.Redis.from_url(url) as client:
-        keys = sorted(client.scan_iter(match=f"risk:{use_case.name}:*", count=10_000))
-        return {"keys": [(key, repr(readers[client.type(key)](client, key))) for key in keys]}
+        found = sorted(client.scan_iter(match=f"risk:{use_case.name}:*", count=10_000))
+        hot = [(_BUSY,)] if any(key.endswith(f"#tops:{_BUSY}".encode()) for key in found) else []
+        keys = [key for key in found if not any(f"#{kind}:".encode() in key for kind in ("tops", "tree", "sums"))]
+        return {HOT: hot, "keys": [(key, repr(readers[client.type(key)](client, key))) for key in keys]}
 
 
 def in_child(task: Callable[[], None], *, seconds: float | None = None) -> bool:
@@ -194,7 +210,7 @@ def survived(folder: Path, *, kills: int, rows: int, redis_url: str | None = Non
     Every second round finds the tables checked already, so that its kills hit the stores. Raises `RuntimeError` at the
     first round whose state differs from that of an undisturbed run.
     """
-    connections.BATCH = BATCH
+    connections.TURN = TURN
     for module in (*_LATE, *(["redis"] if redis_url else [])):
         import_module(module)
     use_case = world(f"kills{uuid.uuid4().hex[:8]}")
@@ -209,6 +225,8 @@ def survived(folder: Path, *, kills: int, rows: int, redis_url: str | None = Non
 def _rounds(use_case: UseCase, base: Settings, folder: Path, *, kills: int, rng: random.Random) -> tuple[int, int]:
     cold = _seconds(lambda: in_child(lambda: work(use_case, base)))
     expected = _state_and_forget(use_case, base, folder)
+    if expected[HOT] != [(_BUSY,)]:
+        raise RuntimeError(f"the key {_BUSY} should be hot; found {expected[HOT]}")
     warm = _seconds(lambda: in_child(lambda: work(use_case, base)))
     _compare(expected, _state_and_forget(use_case, base, folder), rounds=0)
     killed = rounds = 0

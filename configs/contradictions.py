@@ -5,12 +5,14 @@ Checked on raw data like `configs.references`, and so reported together with all
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from configs.conditions import named_columns
 from configs.durations import parse
 from configs.personal import misplaced
-from configs.references import aggregate_names, as_list, as_mapping, get
+from configs.references import aggregate_names, aggregate_view, as_list, as_mapping, get
 
 Contradiction = tuple[str, str, str]
 """Path in the file, value found, what was expected."""
@@ -18,12 +20,17 @@ Contradiction = tuple[str, str, str]
 RESERVED = ("event_time", "probability")
 """Names that expressions and rules give a meaning of their own."""
 
+_OUTCOME = {"column": "the label", "known": "when the label was known"}
+_FEAST_NAMES = {"derived": "the derived columns", "request": "the request fields"}
+"""Names under which Feast knows what is no view of the use case."""
+
 
 def contradictions(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Every contradiction. Tolerates any shape: what has the wrong type is reported by the schema."""
     yield from _time(raw)
-    yield from _leaks(raw)
+    yield from leaks(raw)
     yield from _names(raw)
+    yield from _view_names(raw)
     yield from misplaced(raw)
 
 
@@ -38,24 +45,31 @@ def _time(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
         yield "event.time", str(event.get("time")), f"{declared}, as tables.{event.get('table')}.time says"
 
 
-def _leaks(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
+def leaks(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Columns of the event table that would let the outcome, or a protected attribute, into the features."""
     label, events = as_mapping(raw.get("label")), _event_tables(raw)
-    hidden = {column: f"protected.{name}" for name, column in _columns(raw.get("protected"))}
-    hidden |= {str(label.get("column")): "the label", str(label.get("known")): "when the label was known"}
-    columns = [("request", raw.get("request"))]
-    columns += [
-        (f"views.{name}.columns", as_mapping(view).get("columns"))
-        for name, view in as_mapping(raw.get("views")).items()
-        if str(get(view, "table")) in events
+    outcome = {str(label[key]): what for key, what in _OUTCOME.items() if label.get(key)}
+    hidden = {column: f"protected.{name}" for name, column in _columns(raw.get("protected"))} | outcome
+    read = [("request", name, column) for name, column in _columns(raw.get("request"))]
+    read += [
+        (f"views.{view}.columns", name, column)
+        for view, definition in as_mapping(raw.get("views")).items()
+        if str(get(definition, "table")) in events
+        for name, column in _columns(get(definition, "columns"))
     ]
-    for path, contracts in columns:
-        for name, column in _columns(contracts):
-            if column in hidden:
-                yield f"{path}.{name}", column, f"a column that may be a feature; this one is {hidden[column]}"
+    for path, name, column in read:
+        if column in hidden:
+            yield f"{path}.{name}", column, f"a column that may be a feature; this one is {hidden[column]}"
     for index, part in enumerate(as_list(raw.get("aggregates"))):
+        again = str(part.get("table")) in events - {str(get(raw, "event", "table"))}
         if label and part.get("column") == label.get("column"):
             yield from _outcomes(f"aggregates.{index}", part, raw)
+        elif again and str(part.get("column")) in hidden:
+            column = str(part["column"])
+            yield f"aggregates.{index}.column", column, f"a column that may be counted; this one is {hidden[column]}"
+        for column in named_columns(str(part.get("where") or "")) if again else ():
+            if column in hidden:
+                yield f"aggregates.{index}.where", column, f"a condition without it; this column is {hidden[column]}"
 
 
 def _outcomes(path: str, part: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -76,10 +90,15 @@ def _outcomes(path: str, part: Mapping[str, Any], raw: Mapping[str, Any]) -> Ite
 
 
 def _event_tables(raw: Mapping[str, Any]) -> set[str]:
-    """Names of the event table: its own, and those of tables that are the same file."""
+    """Names of the event table: its own, and those of tables that are the same file, or the same rows of a database."""
     tables, name = as_mapping(raw.get("tables")), str(get(raw, "event", "table"))
-    path = get(tables, name, "path")
-    return {name, *(str(other) for other in tables if path and get(tables, other, "path") == path)}
+    place = _place(tables.get(name))
+    return {name, *(str(other) for other, table in tables.items() if any(place) and _place(table) == place)}
+
+
+def _place(table: Any) -> tuple[str, str, str]:
+    path, url, query = (str(get(table, key) or "") for key in ("path", "url", "query"))
+    return os.path.normpath(path) if path else "", url, " ".join(query.split())
 
 
 def _names(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -92,6 +111,21 @@ def _names(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     for name in as_mapping(raw.get("protected")):
         if name in seen:
             yield f"protected.{name}", str(name), f"a name that is not also a feature; {seen[name]} has this one"
+
+
+def _view_names(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Feast knows views, groups of aggregates, derived columns and the request by one name each."""
+    groups: dict[str, Any] = {}
+    for index, part in enumerate(as_list(raw.get("aggregates"))):
+        entity = part.get("entity")
+        entities = list(entity) if isinstance(entity, (list, tuple)) else [entity]
+        name = aggregate_view(map(str, entities))
+        if groups.setdefault(name, entities) != entities:
+            yield f"aggregates.{index}.entity", str(entity), f"entities that don't read like others: both are {name}"
+    taken = _FEAST_NAMES | {name: f"the aggregates over {' and '.join(map(str, of))}" for name, of in groups.items()}
+    for view in as_mapping(raw.get("views")):
+        if view in taken:
+            yield f"views.{view}", str(view), f"another name: Feast knows {taken[view]} by this one"
 
 
 def _defined(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -95,6 +95,9 @@ class Table(Section):
         return self.path or str(self.query)
 
 
+_SHAPING = {"type", "column", "min", "max", "values", "missing", "other", "nullable"}
+
+
 class Column(Section):
     """The contract of one value: what it means and which values are possible."""
 
@@ -111,6 +114,11 @@ class Column(Section):
     unit: str | None = None
     description: str | None = None
     feature: bool = Field(True, description="false: only an input of derived columns and aggregates")
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """What decides which values are accepted and what they become, as plain data."""
+        return self.model_dump(mode="json", include=_SHAPING)
 
     @property
     def is_feature(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ def aggregate_names(part: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{stem}_{function}_{render(parse(window))}"
             except ValueError:
                 continue  # the schema reports the malformed window
+
+
+def aggregate_view(entities: Iterable[str]) -> str:
+    """Name of the Feast view with all aggregates over the same entities."""
+    return "_".join([*entities, "aggregates"])
 
 
 def _check(path: str, value: Any, what: str, valid: list[str]) -> Iterator[Dangling]:

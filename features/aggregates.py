@@ -22,7 +22,11 @@ outcome, the last one told.
 
 Undefined. An event without a key has no value. Of an empty window `count`, `distinct` and `sum` are 0, `first_seen` is
 1, and everything else is missing; so is a deviation of fewer than two values, a ratio to a mean of 0 and a number of
-deviations where there is no spread. Values count in units of 10**-decimals, halves rounded away from zero.
+deviations where there is no spread.
+
+Decimals. In `sum`, `mean`, `std`, and in what `ratio` and `deviation` compare with, values count in units of
+10**-decimals, halves rounded away from zero: `decimals` below those of the values rounds each of them. `min`, `max`,
+`distinct` and the value that an event has itself in `ratio` and `deviation` are as they stand in the table.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from configs.inputs import Aggregate
 from configs.use_case import UseCase
 from features.asof import AT, ROW
 from features.events import KNOWN, LABEL, entity_column
+from features.exact import NUMERIC
 from features.expressions import compile_expression
 from features.sources import Source, quote
 from features.values import number_sql, time_sql
@@ -42,7 +47,6 @@ from features.vector import aggregate_features, carried_names, check_aggregate, 
 from features.windows import windowed
 
 LINE, SEEN = '"line:"', '"seen:"'
-_NUMERIC = {"sum", "mean", "min", "max", "std", "ratio", "deviation"}
 
 
 def horizon(use_case: UseCase) -> timedelta:
@@ -200,7 +204,7 @@ def _other_value(part: Aggregate, stream: Source) -> tuple[str, str]:
 
 
 def _check_numeric(part: Aggregate, *, number: bool) -> None:
-    wrong = sorted(_NUMERIC & set(part.functions))
+    wrong = sorted(NUMERIC & set(part.functions))
     if wrong and not number:
         raise FeatureError(
             f"aggregates ({part.stem}) ask for {wrong[0]} of {part.column!r}, which is no number",

@@ -11,14 +11,17 @@ from typing import Any
 import duckdb
 
 from configs.console import Ticker
+from configs.references import aggregate_view
 from configs.settings import Settings
 from configs.use_case import UseCase
 from features import asof
+from features.aliases import refuse_leaks
 from features.events import entity_column
-from features.frame import aggregate_relation, build, definition_hash, history_sql
+from features.exact import COMPARED
+from features.frame import aggregate_relation, build, content_hash, definition_hash, exactly, history_sql
 from features.intake.loads import opened
 from features.intake.privacy import tokenizer_of
-from features.sources import connect, data_hash, quote, text
+from features.sources import connect, quote, text
 from features.vector import AggregateFeature, aggregate_features, view_features
 
 TIME, CREATED = "event_timestamp", "created_timestamp"
@@ -39,26 +42,30 @@ def aggregate_groups(use_case: UseCase) -> dict[str, tuple[AggregateFeature, ...
     """Aggregates by their entities: name of the Feast view (`card_aggregates`) -> features."""
     groups: dict[str, list[AggregateFeature]] = {}
     for feature in aggregate_features(use_case):
-        groups.setdefault("_".join([*feature.aggregate.entities, "aggregates"]), []).append(feature)
+        groups.setdefault(aggregate_view(feature.aggregate.entities), []).append(feature)
     return {name: tuple(features) for name, features in groups.items()}
 
 
 def backfill(use_case: UseCase, settings: Settings, *, ticker: Ticker | None = None) -> dict[str, Any]:
     """Write every file anew, or nothing if they are there and neither data, definitions nor token keys changed.
 
-    Gives `written` (rows by view) and the two hashes. Times are `timestamp[us, UTC]`, keys are text.
+    Gives `rows` by view, the two hashes, and whether it was `skipped`. Times are `timestamp[us, UTC]`, keys are text.
     """
     folder = repository_folder(use_case, settings) / "backfill"
     tokenizer = tokenizer_of(use_case, settings)
-    stamp: dict[str, Any] = {"data_hash": data_hash(use_case, settings), "definition_hash": definition_hash(use_case)}
-    stamp |= {"token_keys": tokenizer.version} if tokenizer else {}
+    stamp: dict[str, Any] = {
+        "data_hash": content_hash(use_case, settings),
+        "definition_hash": definition_hash(use_case),
+        "token_keys": tokenizer.version if tokenizer else None,
+    }
     known = _stamped(folder)
     names = [*use_case.views, *aggregate_groups(use_case)]
     complete = all((folder / f"{name}.parquet").exists() for name in names)
     if complete and {key: known.get(key) for key in stamp} == stamp:
         return known | {"skipped": True}
     folder.mkdir(parents=True, exist_ok=True)
-    with connect(settings) as connection:
+    (folder / _STAMP).unlink(missing_ok=True)  # files are replaced one by one: an interrupted run is no complete one
+    with connect(settings) as connection, exactly():
         rows = dict(_written(use_case, settings, connection, folder, ticker))
     content = stamp | {"rows": rows}
     beside = folder / f".{_STAMP}-{os.getpid()}"
@@ -78,6 +85,7 @@ def _stamped(folder: Path) -> dict[str, Any]:
 def _written(
     use_case: UseCase, settings: Settings, connection: duckdb.DuckDBPyConnection, folder: Path, ticker: Ticker | None
 ) -> Iterator[tuple[str, int]]:
+    refuse_leaks(use_case, settings)
     for view, definition in use_case.views.items():
         if ticker:
             ticker.note(f"writing {view}")
@@ -108,18 +116,33 @@ def _view_rows(use_case: UseCase, view: str, history: str) -> str:
 
 
 def _aggregate_rows(use_case: UseCase, features: Sequence[AggregateFeature]) -> str:
-    """One row for each key and time: events of one key at the same time are peers and have the same values."""
+    """One row for each key and time.
+
+    Events of one key at the same time are peers: each is in the window of the others, so that all have the same values.
+    Only what sets an event's own value against the window may differ between them. Feast could serve that of any one:
+    it is NULL there, in its files alone.
+    """
     names = features[0].aggregate.entities
     keys = ", ".join(f"{quote(entity_column(name))} AS {quote(use_case.key(name))}" for name in names)
     present = " AND ".join(f"{quote(entity_column(name))} IS NOT NULL" for name in names)
     parts = [index for index, part in enumerate(use_case.aggregates) if part.entities == names]
     joins = "".join(f" LEFT JOIN {quote(aggregate_relation(index))} USING ({asof.ROW})" for index in parts)
-    columns = ", ".join(quote(feature.name) for feature in features)
-    by = ", ".join(quote(use_case.key(name)) for name in names)
+    columns = ", ".join(f"{_of_all(feature)} AS {quote(feature.name)}" for feature in features)
+    by = ", ".join(quote(entity_column(name)) for name in names)
+    peers = f"PARTITION BY {by}, {asof.AT}"
     return (
         f"SELECT {keys}, {_time(asof.AT)} AS {TIME}, {columns} FROM probes{joins} WHERE {present} "
-        f"QUALIFY row_number() OVER (PARTITION BY {by}, {asof.AT} ORDER BY {asof.ROW}) = 1 ORDER BY {asof.AT}"
+        f"WINDOW peers AS ({peers}) QUALIFY row_number() OVER ({peers} ORDER BY {asof.ROW}) = 1 ORDER BY {asof.AT}"
     )
+
+
+def _of_all(feature: AggregateFeature) -> str:
+    """The value that all peers have."""
+    name = quote(feature.name)
+    if feature.function not in COMPARED:
+        return name
+    alike = f"count({name}) OVER peers = count(*) OVER peers AND min({name}) OVER peers = max({name}) OVER peers"
+    return f"CASE WHEN {alike} THEN {name} END"
 
 
 def _time(microseconds: str) -> str:

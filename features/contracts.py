@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
+from configs.conditions import named_columns
 from configs.inputs import Column
 from configs.use_case import UseCase
-from features.expressions import named_columns
+from features.exact import SUMMED, most
 
 ROW_NUMBER = "row_number:"
 """Column of a loaded table with the row's number in its source, for events without an id of their own."""
@@ -48,7 +49,8 @@ class Rule:
 class ColumnContract:
     """A raw column in one of its roles. `owner` is the place in the use case that names it.
 
-    `contract` is there for fields, view columns and protected attributes.
+    `contract` is there for fields, view columns and protected attributes; its range is narrowed to what exact sums take
+    (`features.exact`) where an aggregate sums the column. Of a column that is only counted, that range is all it has.
     """
 
     name: str
@@ -159,7 +161,8 @@ def _event_columns(use_case: UseCase) -> Iterator[ColumnContract]:
     for entity, key in use_case.entities.items():
         yield ColumnContract(key, "key", f"entities.{entity}", field=entity, personal=personal.get(key))
     for name, column in use_case.request.items():
-        yield _contracted(use_case, name, column, "field", f"request.{name}")
+        summed = _summable(use_case, event.table, name, column.column)
+        yield _contracted(use_case, name, _narrowed(column, summed), "field", f"request.{name}")
     for name, column in use_case.protected.items():
         yield _contracted(use_case, name, column, "protected", f"protected.{name}")
 
@@ -183,7 +186,27 @@ def _counted_columns(use_case: UseCase, table: str) -> Iterator[ColumnContract]:
             for entity in part.entities:
                 yield _key(use_case, entity, owner)
             for name in [*([part.column] if part.column else []), *named_columns(part.where)]:
-                yield ColumnContract(name, "counted", owner, personal=use_case.personal.get(name))
+                summed = _summable(use_case, table, name)
+                bounds = None if summed is None else _narrowed(Column(), summed)
+                yield ColumnContract(name, "counted", owner, bounds, personal=use_case.personal.get(name))
+
+
+def _summable(use_case: UseCase, table: str, *names: str | None) -> float | None:
+    """The largest value of a column of a table, known by these names, that its aggregates can sum; None: none does."""
+    decimals = [
+        part.decimals
+        for part in use_case.aggregates
+        if (part.table or use_case.event.table) == table and part.column in names and SUMMED & set(part.functions)
+    ]
+    return most(max(decimals)) if decimals else None
+
+
+def _narrowed(column: Column, summed: float | None) -> Column:
+    """The column, in the range of values that can be summed."""
+    if summed is None or column.type not in {"number", "integer"}:
+        return column
+    least = -summed if column.min is None else max(column.min, -summed)
+    return column.model_copy(update={"min": least, "max": summed if column.max is None else min(column.max, summed)})
 
 
 def _times(use_case: UseCase, table: str, owner: str, *, past: bool) -> Iterator[ColumnContract]:
@@ -206,7 +229,10 @@ def _contracted(use_case: UseCase, name: str, column: Column, role: Role, owner:
 
 
 def _rules(column: ColumnContract) -> Iterator[Rule]:
-    if column.role in {"protected", "label", "counted"}:
+    if column.role in {"protected", "label"}:
+        return
+    if column.role == "counted":
+        yield from _range_rules(column.contract) if column.contract else ()
         return
     if column.type == "time":
         yield from _time_rules(column)
@@ -239,12 +265,16 @@ def _value_rules(contract: Column) -> Iterator[Rule]:
     elif not contract.values:
         yield from _TEXT_RULES
     if contract.type in {"number", "integer"}:
-        if contract.min is not None:
-            yield Rule("below", f"is below {contract.min:g}")
-        if contract.max is not None:
-            yield Rule("above", f"is above {contract.max:g}")
+        yield from _range_rules(contract)
     if contract.type == "integer":
         yield Rule("whole", "is not whole")
+
+
+def _range_rules(contract: Column) -> Iterator[Rule]:
+    if contract.min is not None:
+        yield Rule("below", f"is below {contract.min:g}")
+    if contract.max is not None:
+        yield Rule("above", f"is above {contract.max:g}")
 
 
 def _described(column: ColumnContract) -> dict[str, Any]:

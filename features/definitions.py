@@ -31,13 +31,14 @@ from feast.errors import FeatureViewNotFoundException
 from feast.types import Float64, PrimitiveFeastType, String, UnixTimestamp
 
 from configs.inputs import Column
+from configs.secret_files import publish
 from configs.settings import Settings
 from configs.use_case import UseCase
 from features.backfill import CREATED, TIME, aggregate_groups, parquet_path, repository_folder
 from features.expressions import Expression, compile_derived, compile_expression
 from features.vector import AggregateFeature, features_of
 
-_INSTANT = timedelta(seconds=1)
+_INSTANT = timedelta(microseconds=1)
 _DERIVED = "derived"
 _TYPES: Mapping[str, PrimitiveFeastType] = {"category": String, "time": UnixTimestamp}
 _UDF = """def derived(inputs):
@@ -80,13 +81,11 @@ def load_objects(folder: Path) -> dict[str, Any]:
 
 
 def write_repository(use_case: UseCase, settings: Settings) -> Path:
-    """Write feature_store.yaml, use_case.json and definitions.py, each beside its place; returns the folder."""
+    """Write feature_store.yaml, use_case.json and definitions.py, for their owner only; returns the folder."""
     folder = repository_folder(use_case, settings)
     (folder / "backfill").mkdir(parents=True, exist_ok=True)
     for name, content in repository_files(use_case, settings).items():
-        beside = folder / f".{name}-{os.getpid()}"
-        beside.write_text(content, encoding="utf-8")
-        beside.replace(folder / name)
+        publish(content.encode(), folder / name, overwrite=True)
     return folder
 
 
@@ -128,7 +127,11 @@ def _quiet() -> Iterator[None]:
 
 def repository_files(use_case: UseCase, settings: Settings) -> dict[str, str]:
     """File name -> content of a repository that the plain `feast` command line reads."""
-    online = {"path": str(settings.online_db), "redis_url": settings.redis_url}
+    online = {
+        "path": str(settings.online_db),
+        "redis_url": _named("RISK_REDIS_URL", settings.redis_url, settings.redis_url),
+    }
+    registry = _named("RISK_DATABASE_URL", settings.database_url, settings.database("feast"))
     offline = {
         "memory_limit": settings.memory,
         "threads": settings.threads,
@@ -137,7 +140,7 @@ def repository_files(use_case: UseCase, settings: Settings) -> dict[str, str]:
     config = {
         "project": use_case.name,
         "provider": "local",
-        "registry": {"registry_type": "sql", "path": settings.database("feast"), "cache_ttl_seconds": 60},
+        "registry": {"registry_type": "sql", "path": registry, "cache_ttl_seconds": 60},
         "offline_store": {"type": "features.stores.offline.AsofOfflineStore"} | offline,
         "online_store": {"type": "features.stores.online.PackedOnlineStore"}
         | {key: value for key, value in online.items() if value},
@@ -150,6 +153,15 @@ def repository_files(use_case: UseCase, settings: Settings) -> dict[str, str]:
         "use_case.json": json.dumps(use_case.as_json(), indent=2) + "\n",
         "definitions.py": _LOADER.format(title=use_case.name),
     }
+
+
+def _named(variable: str, url: str | None, otherwise: str | None) -> str | None:
+    """A reference to the variable that holds an address, which Feast resolves: there may be a password in it.
+
+    Feast knows no `postgres://`.
+    """
+    held = url and os.environ.get(variable) == url and not url.startswith("postgres://")
+    return f"${{{variable}}}" if held else otherwise
 
 
 def _entity(use_case: UseCase, name: str) -> Entity:
@@ -192,7 +204,10 @@ def _view(use_case: UseCase, name: str, entities: Mapping[str, Entity], folder: 
 def _aggregates(
     use_case: UseCase, name: str, features: Sequence[AggregateFeature], entities: Mapping[str, Entity], folder: Path
 ) -> FeatureView:
-    """A group's backfilled values. They hold at the event's own time only: they expire at once and never go online."""
+    """A group's backfilled values. They hold at the event's own time only, and never go online.
+
+    They expire after a microsecond: to Feast a time to live of 0 is none.
+    """
     names = features[0].aggregate.entities
     described = {feature.name: feature.description for feature in features_of(use_case)}
     return FeatureView(

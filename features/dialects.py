@@ -13,20 +13,27 @@ import sys
 import sqlglot
 from sqlglot import ErrorLevel
 from sqlglot import expressions as ast
+from sqlglot.errors import UnsupportedError
 
 _EXACT = "DECIMAL(38, 0)"
+_SPARKS_OWN = {"unix_micros", "collect_set", "size", "struct"}
+"""Functions of Spark that sqlglot has no class for, as far as they are made here."""
 
 
 def to_spark(query: str) -> str:
     """An aggregate's query for Spark 3.5 and later, with `spark.sql.ansi.enabled` and the session's time zone UTC.
 
-    Raises sqlglot's `UnsupportedError` for what Spark can't express.
+    Translated, not run: nothing here starts Spark. Raises sqlglot's `UnsupportedError` for what it knows that Spark
+    can't express, and for every function that neither it nor this module knows.
     """
     tree = sqlglot.parse_one(query, read="duckdb")
     for node in reversed(list(tree.walk())):  # the innermost first
         found = _function(node) if isinstance(node, ast.Func) else _translated(node)
         if found is not None:
             node.replace(found)
+    foreign = sorted({str(node.this) for node in tree.find_all(ast.Anonymous)} - _SPARKS_OWN)
+    if foreign:
+        raise UnsupportedError(f"no function of Spark is known for {', '.join(foreign)}")
     return tree.sql("spark", unsupported_level=ErrorLevel.RAISE)
 
 

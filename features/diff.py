@@ -18,11 +18,11 @@ from configs.use_case import UseCase
 from features.expressions import compile_derived
 from features.frame import Frame, training_frame
 from features.language.operators import microseconds
-from features.materialize import events_mark, read_mark, view_mark
 from features.online import OnlineFeatures
 from features.replay import Replay, replaying
 from features.request import ScoringRequest, utc
 from features.state.activity import LATENESS
+from features.stores.marks import events_mark, read_mark, view_mark
 from features.stores.packed import PackedStore, open_packed, read_rows
 from features.stores.segments import shapes_of, time_at
 from features.traffic import Event, history
@@ -227,10 +227,12 @@ def _loaded(use_case: UseCase, packed: PackedStore) -> datetime:
     """Time of the newest event, or else of the newest row of a view, that is online."""
     names = [events_mark(use_case.event.table)] if use_case.aggregates else []
     names = names or [view_mark(view) for view in use_case.views]
-    marks = [read_mark(packed, use_case, name) for name in names]
+    marks = [read_mark(packed, use_case.name, name) for name in names]
     reached = [mark.reached for mark in marks if mark and mark.reached is not None]
     if not reached:
         raise FeatureError(
-            f"nothing of {use_case.name} is online", expected="a loaded store", fix="risk features materialize"
+            f"nothing of {use_case.name} is online",
+            expected="a loaded store",
+            fix=f"risk features materialize {use_case.name}",
         )
     return utc(time_at(max(reached)))

@@ -9,18 +9,46 @@ from __future__ import annotations
 import math
 import sys
 
+from configs.errors import FeatureError
 from features.language.operators import rounded
+
+COMPARED = frozenset({"ratio", "deviation"})
+"""Functions that set the event's own value against the window: peers have the same window, and values of their own."""
+
+SUMMED = frozenset({"sum", "mean", "std"}) | COMPARED
+"""Functions of windowed aggregates that read exact sums."""
+
+NUMERIC = frozenset({"min", "max"}) | SUMMED
+"""Functions that only numbers have."""
+
+EARLIER = frozenset({"since_last", "first_seen"})
+"""Functions that look strictly before the event: what happened in the same microsecond is not earlier."""
+
+LIMIT = 10**15
+"""Most units of a summed value, either way: doubles hold them exactly, and 128 bits the squares of ten thousand."""
 
 _LOW = (1 << 64) - 1
 
 
 def scaled(value: float, decimals: int) -> int:
-    """The value in units of 10**-decimals, halves rounded away from zero.
+    """The value in units of 10**-decimals, halves rounded away from zero. Raises `FeatureError` beyond `LIMIT`.
 
     >>> scaled(12.345, 2), scaled(-0.5, 0)
     (1235, -1)
     """
-    return int(rounded(value * float(10**decimals)))
+    units = int(rounded(value * float(10**decimals)))
+    if abs(units) > LIMIT:
+        raise FeatureError(
+            "a value is too large for exact sums",
+            expected=f"at most {most(decimals):g} at {decimals} decimals, either way",
+            fix="correct the value, or declare fewer `decimals` for its aggregates",
+        )
+    return units
+
+
+def most(decimals: int) -> float:
+    """The largest value that can be summed with so many decimals."""
+    return LIMIT / float(10**decimals)
 
 
 def double(value: int) -> float:

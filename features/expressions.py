@@ -31,9 +31,9 @@ class Expression:
     _duckdb: str = field(repr=False)
     _run: Run = field(repr=False, compare=False)
 
-    def sql(self, dialect: str = "duckdb") -> str:
-        """SQL over columns with the names as quoted identifiers; numbers must be doubles, times `TIMESTAMP`s in UTC."""
-        return self._duckdb if dialect == "duckdb" else sqlglot.transpile(self._duckdb, read="duckdb", write=dialect)[0]
+    def sql(self) -> str:
+        """DuckDB's SQL over columns with the names as quoted identifiers; numbers must be doubles, times in UTC."""
+        return self._duckdb
 
     def evaluate(self, values: Mapping[str, Any]) -> float | str | bool | None:
         """The value for one event; a name without a value is missing. Conditions give bool or None."""
@@ -70,19 +70,6 @@ def compile_expression(
         raise FeatureError(f"{text!r} is not an expression: {reason}", expected=LANGUAGE) from None
     sql = f"CASE WHEN isfinite({piece.sql}) THEN {piece.sql} END" if piece.kind == "number" else piece.sql
     return Expression(text, frozenset(names), piece.kind, sql, piece.run)
-
-
-def named_columns(condition: str | None) -> list[str]:
-    """The names that a condition reads, sorted; none for a text that is no SQL, which is reported where it is compiled.
-
-    >>> named_columns("amount > 10 AND channel = 'chip'"), named_columns(None)
-    (['amount', 'channel'], [])
-    """
-    try:
-        tree = sqlglot.parse_one(condition, read="duckdb") if condition else None
-    except sqlglot.errors.SqlglotError:
-        return []
-    return sorted({column.name for column in tree.find_all(sqlglot.exp.Column)}) if tree else []
 
 
 def compile_derived(use_case: UseCase) -> dict[str, Expression]:

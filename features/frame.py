@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,14 @@ from configs.errors import FeatureError
 from configs.settings import Settings
 from configs.use_case import UseCase
 from features.aggregates import aggregate_query, horizon
+from features.aliases import refuse_leaks
 from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
+from features.contracts import event_id_column
 from features.events import ID, KNOWN, LABEL, entity_column, events_sql, protected_column
 from features.expressions import compile_derived
-from features.intake.loads import opened
+from features.intake.loads import opened, passed
 from features.language.operators import microseconds
-from features.sources import Source, connect, data_hash, quote
+from features.sources import Source, connect, data_hash, quote, used_tables
 from features.values import time_sql, value_sql
 from features.vector import features_of, view_features
 
@@ -53,6 +57,16 @@ def definition_hash(use_case: UseCase) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def content_hash(use_case: UseCase, settings: Settings) -> str:
+    """SHA-256 over the files that features read and what their loads rejected.
+
+    The same files may give other rows later: a row that lay in the future no longer does.
+    """
+    loads = [passed(use_case, table, settings) for table in sorted(used_tables(use_case))]
+    rejected = [[load.table, load.rows, load.rejected, load.reasons] for load in loads]
+    return hashlib.sha256(json.dumps([data_hash(use_case, settings), rejected]).encode()).hexdigest()
+
+
 def training_frame(
     use_case: UseCase,
     settings: Settings,
@@ -62,18 +76,29 @@ def training_frame(
     ticker: Ticker | None = None,
 ) -> Frame:
     """The frame of events from `start` (included) to `end` (excluded); events after `end` are not even read."""
-    with connect(settings) as connection:
-        try:
-            names = build(use_case, settings, connection, start=start, end=end, ticker=ticker)
-            table = connection.execute(_assembled(use_case, names)).df()
-        except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
-            reason = str(error).splitlines()[0]
-            raise FeatureError(
-                f"a value is too large to be computed exactly: {reason}",
-                expected="values below 2**63 units of 10**-decimals",
-                fix="correct the table, declare a sentinel under `missing`, or lower the aggregate's `decimals`",
-            ) from None
-    return _split(use_case, table, data_hash(use_case, settings))
+    with connect(settings) as connection, exactly():
+        names = build(use_case, settings, connection, start=start, end=end, ticker=ticker)
+        table = connection.execute(_assembled(use_case, names)).df()
+    return _split(use_case, table, content_hash(use_case, settings))
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Turn an overflow of exact sums into a `FeatureError`. DuckDB's own message quotes the value: no message may."""
+    try:
+        yield
+    except duckdb.ConversionException:
+        raise FeatureError(
+            "a value is too large to be computed exactly",
+            expected="values below 2**63 units of 10**-decimals",
+            fix="correct the table, declare a sentinel under `missing`, or lower the aggregate's `decimals`",
+        ) from None
+    except duckdb.OutOfRangeException:
+        raise FeatureError(
+            "the squares of a column's values are too large to be summed exactly",
+            expected="in each window, events times the sum of the squared values below 2**127 units of 10**-decimals",
+            fix="lower the `decimals` of the aggregate with std or deviation, or take these functions out",
+        ) from None
 
 
 def build(
@@ -86,7 +111,11 @@ def build(
     views: bool = True,
     ticker: Ticker | None = None,
 ) -> list[str]:
-    """Make the relations `events`, `probes`, one a view and one an aggregate; returns the names of the latter kinds."""
+    """Make the relations `events`, `probes`, one a view and one an aggregate; returns the names of the latter kinds.
+
+    To be called within `exactly`.
+    """
+    refuse_leaks(use_case, settings)
     _note(ticker, "reading events")
     load_events(use_case, settings, connection, start=start, end=end)
     names: list[str] = []
@@ -113,7 +142,9 @@ def event_values(
         row = connection.execute(query, [event_id]).fetchone()
     if row is None:
         raise FeatureError(
-            f"no event {event_id!r} in {use_case.event_table.label}", expected=f"a value of {use_case.event.id}"
+            f"no event {event_id!r} in {use_case.event_table.label}",
+            expected=f"a value of {event_id_column(use_case)}",
+            fix=f"look it up in the table, or among the rejects: risk features validate {use_case.name}",
         )
     time: datetime | None = row[0]
     end = time + timedelta(microseconds=1) if time else None

@@ -41,14 +41,14 @@ def describe(
 
     For each column: its role, type, unit, range, values, codes for missing, and whether it is personal.
     """
-    from configs.errors import FeatureError
     from features.contracts import contract_of
+    from features.lineage import unknown
     from features.sources import used_tables
 
     use_case, _ = opened(name)
     tables = sorted(used_tables(use_case))
     if table is not None and table not in tables:
-        raise FeatureError(f"{use_case.name} uses no table {table!r}", expected=f"one of {', '.join(tables)}")
+        raise unknown("used table", table, tables, fix=f"risk features describe {use_case.name}")
     found = {each: contract_of(use_case, each).describe() for each in ([table] if table else tables)}
     if as_json:
         show(found, as_json=True)
@@ -90,12 +90,22 @@ def lineage(
 
     Keys, times and filters count as well: whatever would change the feature's value.
     """
+    from configs.errors import FeatureError
     from features.lineage import fed_by, lineage_of
     from features.lineage import lineage as trace
 
     use_case, _ = opened(name)
+    if column is not None and feature is not None:
+        raise FeatureError(
+            f"both the feature {feature!r} and --column {column}",
+            expected="one of them",
+            fix=f"risk features lineage {use_case.name} {feature}, or risk features lineage {use_case.name} "
+            f"--column {column}",
+        )
     if column is not None:
-        show([{"feature": each} for each in fed_by(use_case, column)], as_json=as_json, title=f"fed by {column}")
+        fed = fed_by(use_case, column)
+        title = f"fed by {column}" if fed else f"{column} feeds no feature"
+        show([{"feature": each} for each in fed], as_json=as_json, title=title)
     elif feature is None:
         rows = [
             {"feature": each.name, "origin": each.origin, "columns": [str(found) for found in each.columns]}

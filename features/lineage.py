@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from configs.conditions import named_columns
 from configs.errors import FeatureError
 from configs.inputs import Aggregate, Column
 from configs.use_case import UseCase
-from features.expressions import Expression, compile_derived, named_columns
+from features.contracts import contract_of
+from features.expressions import Expression, compile_derived
+from features.sources import used_tables
 from features.vector import AggregateFeature, Origin, aggregate_features, features_of, view_features
 
 Use = Literal["value", "key", "time", "known since", "filter"]
@@ -62,25 +65,28 @@ def lineage(use_case: UseCase, feature: str) -> Lineage:
     """The lineage of one feature. Raises `FeatureError` for an unknown one, with the nearest name."""
     found = lineage_of(use_case)
     if feature not in found:
-        raise _unknown("feature", feature, list(found), fix=f"risk features list {use_case.name}")
+        raise unknown("feature", feature, list(found), fix=f"risk features list {use_case.name}")
     return found[feature]
 
 
 def fed_by(use_case: UseCase, column: str) -> list[str]:
     """The features that would change with a source column, written `table.column`; keys, times and filters count.
 
-    Raises `FeatureError` for a column that feeds nothing.
+    None for a column that is read for something else: the label, an id, a protected attribute. Raises `FeatureError`
+    for one that the use case doesn't name.
     """
     found = {
         name: {f"{each.table}.{each.column}" for each in node.columns} for name, node in lineage_of(use_case).items()
     }
-    fed = [name for name, columns in found.items() if column in columns]
-    if not fed:
-        raise _unknown("source column", column, sorted(set().union(*found.values())), fix="write it as table.column")
-    return fed
+    read = {f"{table}.{name}" for table in used_tables(use_case) for name in contract_of(use_case, table).names}
+    known = read.union(*found.values())
+    if column not in known:
+        raise unknown("source column", column, sorted(known), fix="write it as table.column")
+    return [name for name, columns in found.items() if column in columns]
 
 
-def _unknown(what: str, name: str, known: list[str], *, fix: str) -> FeatureError:
+def unknown(what: str, name: str, known: Sequence[str], *, fix: str) -> FeatureError:
+    """The error for a name that isn't there, with the nearest one that is."""
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     return FeatureError(f"no {what} {name!r}{hint}", expected=f"one of {', '.join(known)}", fix=fix)
@@ -104,7 +110,9 @@ class _Tracer:
         if name in self._aggregates:
             return self._aggregate(self._aggregates[name])
         if name in self._views:
-            return Lineage(name, "view", (), tuple(self._view(*self._views[name], name.partition("__")[2])))
+            return Lineage(
+                name, "view", (), tuple(dict.fromkeys(self._view(*self._views[name], name.partition("__")[2])))
+            )
         if name in self._use_case.request:
             return Lineage(name, "request", (), (self._event(_raw(self._use_case.request[name], name), "value"),))
         return Lineage(name, "event", (), (self._event(self._use_case.event.time or name, "time"),))
@@ -112,11 +120,19 @@ class _Tracer:
     def _event(self, column: str, use: Use) -> SourceColumn:
         return SourceColumn(self._use_case.event.table, column, use)
 
+    def _asking(self, *entities: str) -> Iterator[SourceColumn]:
+        """What an event finds rows by: its keys and its time."""
+        for entity in entities:
+            yield self._event(self._use_case.key(entity), "key")
+        if self._use_case.event.time:
+            yield self._event(self._use_case.event.time, "time")
+
     def _view(self, view: str, column: Column, name: str) -> Iterator[SourceColumn]:
         definition = self._use_case.views[view]
         yield SourceColumn(definition.table, _raw(column, name), "value")
         yield SourceColumn(definition.table, self._use_case.key(definition.entity), "key")
         yield from self._times(definition.table)
+        yield from self._asking(definition.entity)
 
     def _times(self, table: str) -> Iterator[SourceColumn]:
         definition = self._use_case.tables[table]
@@ -136,10 +152,7 @@ class _Tracer:
         label = self._use_case.label
         if part.column:
             yield self._event(self._column(part.column), "value")
-        for entity in part.entities:
-            yield self._event(self._use_case.key(entity), "key")
-        if self._use_case.event.time:
-            yield self._event(self._use_case.event.time, "time")
+        yield from self._asking(*part.entities)
         if part.column == label.column and label.known:
             yield self._event(label.known, "known since")
         for name in named_columns(part.where):
@@ -151,6 +164,7 @@ class _Tracer:
         for entity in part.entities:
             yield SourceColumn(table, self._use_case.key(entity), "key")
         yield from self._times(table)
+        yield from self._asking(*part.entities)
         for name in named_columns(part.where):
             yield SourceColumn(table, name, "filter")
 

@@ -1,8 +1,8 @@
 """History goes online: views into the packed store, events into the activity state, only what is new since last time.
 
-A mark beside the data says how far a view or a table is loaded. It is written after the data it speaks of, and
-loading twice changes nothing, so a load that was killed anywhere is simply run again. A load of events goes on where
-it was broken off; that of a view begins anew, since its query takes longer than writing its rows.
+A mark beside the data says how far a view or a table is loaded (`features.stores.marks`), and loading twice changes
+nothing, so a load that was killed anywhere is simply run again. A load of events goes on where it was broken off; that
+of a view begins anew, since its query takes longer than writing its rows.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from features.request import utc
 from features.sources import accrued_paths, connect, quote
 from features.state.activity import LATENESS, Activity
 from features.stores.connections import BATCH
+from features.stores.marks import Mark, drop_view, events_mark, read_mark, view_mark, write_mark
 from features.stores.packed import PackedStore, open_packed
 from features.stores.segments import PackedRow, shapes_of, time_at
 from features.traffic import Event, history, newest, stream
@@ -39,20 +40,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How far one view or table is online. Times are microseconds by the data's own clock.
-
-    `signature`: of the definition. `start`: the oldest event that was wanted. `reached`: the newest row that is
-    online (None: no load has ended). `place`: in a load that was broken off, the time up to which events are online.
-    """
-
-    signature: str
-    start: int = 0
-    reached: int | None = None
-    place: int | None = None
-
-
-@dataclass(frozen=True)
 class Load:
     """What loading one part did: `rows` were read, `new` of them were not online before (events only)."""
 
@@ -61,22 +48,6 @@ class Load:
     rows: int
     new: int | None
     seconds: float
-
-
-def view_mark(view: str) -> str:
-    """Name of a view's mark."""
-    return f"view:{view}"
-
-
-def events_mark(table: str) -> str:
-    """Name of the mark of a table whose events are counted."""
-    return f"events:{table}"
-
-
-def read_mark(packed: PackedStore, use_case: UseCase, name: str) -> Mark | None:
-    """The mark of that name; None where nothing was loaded."""
-    found = packed.mark(use_case.name, name)
-    return None if found is None else Mark(**json.loads(found))
 
 
 def materialize(
@@ -118,11 +89,11 @@ class _Loads:
 
     def _mark(self, name: str, signature: str) -> Mark | None:
         """The mark, if it speaks of the same definition."""
-        mark = read_mark(self._packed, self._use_case, name)
+        mark = read_mark(self._packed, self._use_case.name, name)
         return mark if mark and mark.signature == signature else None
 
-    def _set(self, name: str, mark: Mark) -> None:
-        self._packed.set_mark(self._use_case.name, name, json.dumps(asdict(mark)))
+    def _set(self, name: str, mark: Mark, *, lives: int | None = None) -> None:
+        write_mark(self._packed, self._use_case.name, name, mark, lives=lives)
 
     def _counted(self, rows: Iterable[T], part: str, count: list[int]) -> Iterator[T]:
         """The rows; their number so far is in `count`, and on the screen with the rate."""
@@ -144,8 +115,9 @@ class ViewLoads(_Loads):
         there = self._packed.mark(self._use_case.name, name) is not None
         mark = self._mark(name, signature)
         if there and mark is None:  # rows of another definition would stay where they look newer
-            self._set(name, Mark(""))  # whoever is killed from here on begins anew
-            self._packed.drop(self._use_case.name, view)
+            drop_view(self._packed, self._use_case.name, view)
+        elif mark is None:  # should this load be killed, its rows are such ones for the next definition
+            self._set(name, Mark(""))
         end, since = microseconds(until), None
         if mark and mark.reached is not None and mark.reached <= end and not full:
             since = mark.reached - _micro_late(self._use_case, self._use_case.views[view].table)
@@ -186,6 +158,8 @@ class EventLoads(_Loads):
         if mark and mark.start > microseconds(start):  # older events are wanted than were ever loaded
             mark = None
         base = mark or Mark(signature, microseconds(start))
+        if mark is None:  # what is loaded from here on lives at least as long on Redis
+            self._set(name, base, lives=self._activity.keep(table) // 1000)
         since = [] if base.reached is None else [base.reached - late]
         resumed = [] if base.place is None else [base.place - late]
         count, newest_row = [0], [base.reached]
@@ -198,7 +172,7 @@ class EventLoads(_Loads):
         counted = self._counted(rows, table, count)
         if self._ticker:
             self._ticker.note(f"recent rows of {table}")
-        added = self._activity.seed(counted, table=table, reached=reached)
+        added = self._activity.seed(counted, table=table, now=until or self._last(), reached=reached)
         self._set(name, Mark(signature, microseconds(start), _max(newest_row[0], base.place)))
         return Load(f"events {table}", _mode(since or None), count[0], added, perf_counter() - began)
 
@@ -216,10 +190,11 @@ class EventLoads(_Loads):
 
 
 def view_signature(use_case: UseCase, view: str) -> str:
-    """Changes whenever another row could be online for a view."""
+    """Changes whenever another row could be online for a view, or one with other values."""
     resolved, definition = use_case.as_json(), use_case.views[view]
     key, table = use_case.key(definition.entity), resolved["tables"][definition.table]
-    return _digest([resolved["views"][view], table, key, resolved.get("personal")])
+    columns = {name: column.shaping for name, column in definition.columns.items()}
+    return _digest([definition.entity, columns, table, key, resolved.get("personal")])
 
 
 def events_signature(use_case: UseCase, settings: Settings, activity: Activity, table: str) -> str:

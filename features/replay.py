@@ -27,6 +27,7 @@ from features.stores.segments import PackedRow, shapes_of, time_at
 from features.traffic import Event, stream
 
 _AHEAD = timedelta(hours=12) // timedelta(microseconds=1)  # well below the lateness that the state allows
+_LIFE = timedelta(days=7) // timedelta(milliseconds=1)  # on Redis, of what a replay that was killed leaves behind
 _BULK = 2_000  # events: from here on one batch is faster than one after the other
 
 T = TypeVar("T")
@@ -49,26 +50,31 @@ class Replay:
         self._others = {table: Timed(self._stream(table)) for table in sorted(tables)}
         self._positive = any(part.column == label for part in parts)
         self._every = any(part.enters == "outcome" for part in parts)
-        self._outcomes: list[tuple[int, str, int]] = []
+        self._outcomes: list[tuple[int, str, int, ScoringRequest]] = []
         self._fed = -(2**63)
 
     def advance(self, time: int) -> None:
         """Tell what became known by a time (microseconds): rows of views and of other tables, and outcomes."""
         for shape, rows in self._views:
-            self._packed.write(self._alias.name, shape, rows.until(time))
+            self._packed.write(self._alias.name, shape, rows.until(time), lives=_LIFE)
         if time > self._fed:
             self._fed = time + _AHEAD  # windows are blind to what comes after the time that they are asked for
             for table, events in self._others.items():
                 self._online.activity.seed(events.until(self._fed), table=table)
+        forgotten: list[Event] = []
         while self._outcomes and self._outcomes[0][0] <= time:
-            known, event_id, label = heappop(self._outcomes)
-            self._online.activity.outcome(event_id, label, time_at(known))
+            known, event_id, label, request = heappop(self._outcomes)
+            if not self._online.activity.outcome(event_id, label, time_at(known)):
+                forgotten.append((request, Outcome(label, time_at(known))))
+        if forgotten:  # the next load brings them
+            self._online.activity.seed(forgotten)
 
     def record(self, events: Sequence[Event]) -> None:
         """Let scored events enter; each outcome follows when it becomes known."""
         for request, outcome in events:
             if outcome.known and (self._every or (self._positive and outcome.label == 1)):
-                heappush(self._outcomes, (microseconds(outcome.known), request.event_id, int(outcome.label or 0)))
+                known, label = microseconds(outcome.known), int(outcome.label or 0)
+                heappush(self._outcomes, (known, request.event_id, label, request))
         if len(events) < _BULK:
             for request, _ in events:
                 self._online.record(request)

@@ -64,11 +64,14 @@ def history(
 ) -> Iterator[Event]:
     """Rows of the event table, accrued ones too, from `start` to before `end`; labels not known by `end` unknown.
 
+    Where events enter windows with their outcome, older ones whose outcome became known since `start` are there, too.
     Of each moment in `since`, only rows that happened then or later, or whose outcome became known then or later.
     """
 
     def query(connection: duckdb.DuckDBPyConnection) -> str:
-        tests = [_between(start, end), *(_news(use_case, moment) for moment in since)]
+        entering = start is not None and any(part.enters == "outcome" for part in use_case.aggregates)
+        first = [_news(use_case, start), _between(None, end)] if start and entering else [_between(start, end)]
+        tests = [*first, *(_news(use_case, moment) for moment in since)]
         return f"SELECT * FROM ({events_sql(use_case, connection, settings)}) WHERE {' AND '.join(tests)}"
 
     for request, outcome in _events(use_case, settings, query):

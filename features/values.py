@@ -25,15 +25,19 @@ def is_whole(found: str) -> bool:
 
 
 def text_sql(column: str, found: str) -> str:
-    """A key, an id or a code as text. Whole numbers have one form, also where missing ones made them fractions.
+    """A key, an id or a code as text. Whole numbers have one form, whatever type they are kept as.
 
-    A column of 1, 2 and NULL is often kept as 1.0, 2.0 and NaN: that is '1', '2' and NULL, as callers write it.
+    A column of 1, 2 and NULL is often kept as 1.0, 2.0 and NaN, or as decimals: that is '1', '2' and NULL, as callers
+    write it. Decimals have no zeros at their end: 1.50 is '1.5'.
     """
     name = quote(column)
-    if found not in {"FLOAT", "DOUBLE"}:
-        return f"CAST({name} AS VARCHAR)"
-    whole = f"TRY_CAST(CASE WHEN {name} = trunc({name}) THEN {name} END AS HUGEINT)"
-    return f"CASE WHEN NOT isnan({name}) THEN coalesce(CAST({whole} AS VARCHAR), CAST({name} AS VARCHAR)) END"
+    plain = f"CAST({name} AS VARCHAR)"
+    whole = f"CAST(TRY_CAST(CASE WHEN {name} = trunc({name}) THEN {name} END AS HUGEINT) AS VARCHAR)"
+    if found.startswith("DECIMAL"):
+        return f"coalesce({whole}, rtrim({plain}, '0'))"
+    if found in {"FLOAT", "DOUBLE"}:
+        return f"CASE WHEN NOT isnan({name}) THEN coalesce({whole}, {plain}) END"
+    return plain
 
 
 def time_sql(raw: Source, column: str | None) -> str:

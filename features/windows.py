@@ -7,16 +7,12 @@ from datetime import timedelta
 
 from configs.inputs import Aggregate
 from features.asof import ROW
-from features.exact import scaled_sql, statistic_sql
+from features.exact import COMPARED, EARLIER, SUMMED, scaled_sql, statistic_sql
 from features.sources import quote
 from features.vector import AggregateFeature
 
 _MICROSECOND = timedelta(microseconds=1)
-_COMPARED = {"ratio", "deviation"}
 _SPREADS = {"std", "deviation"}
-_SUMS = {"sum", "mean"} | _SPREADS | _COMPARED
-_EARLIER = {"since_last", "first_seen"}
-"""Functions that look strictly before the event: what happened in the same microsecond is not earlier."""
 
 
 def windowed(features: Sequence[AggregateFeature], rows: str) -> str:
@@ -26,10 +22,10 @@ def windowed(features: Sequence[AggregateFeature], rows: str) -> str:
     else NULL), value (NULL: no value) and, where it is compared, own (the value that the asking event has itself).
     """
     part = features[0].aggregate
-    units = f", {scaled_sql('value', part.decimals)} AS units" if _SUMS & set(part.functions) else ""
+    units = f", {scaled_sql('value', part.decimals)} AS units" if SUMMED & set(part.functions) else ""
     pieces = ", ".join(dict.fromkeys(piece for feature in features for piece in _pieces(feature)))
     windows = ", ".join(dict.fromkeys(_window(feature) for feature in features))
-    own = ", own" if _COMPARED & set(part.functions) else ""
+    own = ", own" if COMPARED & set(part.functions) else ""
     return (
         f"SELECT {ROW}, {', '.join(f'{_finished(feature)} AS {quote(feature.name)}' for feature in features)}\n"
         f"FROM (SELECT {ROW}, t{own}, {pieces}\nFROM (SELECT *{units} FROM ({rows})) WINDOW {windows})"
@@ -49,11 +45,11 @@ def bounds(part: Aggregate, window: timedelta, *, strictly_before: bool) -> tupl
 
 
 def _name(feature: AggregateFeature) -> str:
-    return f"{'before' if feature.function in _EARLIER else 'window'}_{feature.window // _MICROSECOND}"
+    return f"{'before' if feature.function in EARLIER else 'window'}_{feature.window // _MICROSECOND}"
 
 
 def _window(feature: AggregateFeature) -> str:
-    first, last = bounds(feature.aggregate, feature.window, strictly_before=feature.function in _EARLIER)
+    first, last = bounds(feature.aggregate, feature.window, strictly_before=feature.function in EARLIER)
     end = f"{last} PRECEDING" if last else "CURRENT ROW"
     return f"{_name(feature)} AS (PARTITION BY key ORDER BY t RANGE BETWEEN {first} PRECEDING AND {end})"
 
@@ -73,7 +69,7 @@ def _pieces(feature: AggregateFeature) -> Iterator[str]:
             yield f"count(event) OVER {name} AS events_{name}"
         case function:
             yield f"count({counted}) OVER {name} AS count_{name}"
-            if function in _SUMS:
+            if function in SUMMED:
                 yield f"sum(units) OVER {name} AS sum_{name}"
             if function in _SPREADS:
                 yield f"sum(CAST(units AS HUGEINT) * units) OVER {name} AS squares_{name}"

@@ -138,8 +138,11 @@ class Scorer:
             self._pending.popleft()
         return len(self._pending)
 
-    def recover(self, *, most: int = 100) -> None:
-        """After a start: let the last decided events enter the activity again, should a crash have come in between."""
+    def recover(self, *, most: int = 2_000) -> None:
+        """After a start: let the last decided events enter the activity again, should a crash have come in between.
+
+        A power cut can take back what SQLite wrote since its last checkpoint (`features.stores.connections`).
+        """
         for decision in reversed(self.log.recent(self.use_case.name, limit=most)):
             self._pending.append(self._logged(decision.request))
         self.settle()

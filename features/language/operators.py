@@ -107,5 +107,5 @@ def day_of_week(time: datetime) -> float:
 
 
 def epoch(time: datetime) -> float:
-    """Seconds since 1970."""
-    return microseconds(time) / 1_000_000
+    """Seconds since 1970: microseconds as a double, divided."""
+    return float(microseconds(time)) / 1e6

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from configs.errors import FeatureError
@@ -28,7 +30,8 @@ from features.state.recent import Rows, Spans, WithCurrent
 from features.state.streams import KNOWN, LABEL, TIME, Stream, TableStreams, streams_of
 from features.stores.activity import Ask, Entry, EventStore, Found, Member, Row
 from features.stores.connections import batches
-from features.stores.packed import as_json, from_json
+from features.stores.marks import events_mark
+from features.stores.packed import as_json, from_json, open_packed
 from features.stores.redis_activity import RedisEvents
 from features.stores.segments import time_at
 from features.stores.sqlite_activity import SqliteEvents
@@ -46,7 +49,7 @@ class Activity:
     """The activity state of one use case, in SQLite (`settings.online_db`) or Redis (`settings.redis_url`)."""
 
     def __init__(self, use_case: UseCase, settings: Settings, *, limits: Limits = _LIMITS) -> None:
-        self._use_case, self._limits = use_case, limits
+        self._use_case, self._settings, self._limits = use_case, settings, limits
         self._feeds = {streams.table: _Feed(use_case, streams) for streams in streams_of(use_case)}
         if self._feeds and use_case.event.time is None:
             raise FeatureError(
@@ -138,13 +141,12 @@ class Activity:
         own = self._own
         if own is None:
             return False
+        rewrite = partial(own.told, event_id, Outcome(label, known))
+        return self._store.change(own.space, [(event_id, rewrite)], keep=own.keep)[0]
 
-        def rewrite(payload: str) -> tuple[Entry, Entry] | None:
-            request, outcome = own.unpacked(event_id, payload)
-            before, after = own.entry(request, outcome), own.entry(request, Outcome(label, known))
-            return None if before.payload == after.payload else (before, after)
-
-        return self._store.change(own.space, event_id, rewrite, keep=own.keep)
+    def keep(self, table: str) -> int:
+        """How long an event of the table is kept at least, in microseconds."""
+        return self._feeds[table].keep
 
     def signature(self, table: str) -> str:
         """Changes with what is kept of the table's events; state of another signature is never read."""
@@ -155,18 +157,20 @@ class Activity:
         rows: Iterable[tuple[ScoringRequest, Outcome]],
         *,
         table: str | None = None,
+        now: datetime | None = None,
         reached: Callable[[datetime], None] | None = None,
     ) -> int:
         """Let history enter in bulk, in any order, a transaction for each batch; returns how many events were new.
 
         An event that is there already keeps its place and takes over an outcome that the row knows. `table` names
         another table than the event table; its events carry the time at which they became known. Afterwards what no
-        window needs any more is dropped. `reached` is told the time of the last row of each batch that is stored.
+        window needs any more, at the newest row or `now`, is dropped, and so are former definitions to which no event
+        has come for that long. `reached` is told the time of the last row of each batch that is stored.
         """
         feed = self._feeds.get(table or self._use_case.event.table)
         if feed is None:
             return 0
-        added, newest = 0, 0
+        added, newest = 0, microseconds(now) if now else 0
         for batch in batches(rows):
             entries = [feed.entry(request, outcome) for request, outcome in batch]
             new = self._store.add(feed.space, entries, keep=feed.keep, bulk=True)
@@ -176,22 +180,27 @@ class Activity:
             )
             if reached:
                 reached(batch[-1][0].event_time)
+        wall = microseconds(datetime.now(UTC))
         if newest:
-            self._store.prune(feed.space, min(newest, microseconds(datetime.now(UTC))) - feed.keep)
+            self._store.prune(feed.space, min(newest, wall) - feed.keep)
+        self._store.drop_idle(feed.table, but=feed.space, before=wall - feed.keep)
         return added
 
     def _take_over(self, there: Sequence[tuple[Entry, Outcome]]) -> None:
-        """Outcomes that history knows and the state does not."""
+        """Outcomes that history knows and the state does not, or only an older one."""
+        own = self._own
         known = [(entry, outcome) for entry, outcome in there if outcome.label is not None]
-        if not known or self._own is None:
-            return
-        payloads = self._store.payloads(self._own.space, [entry.event_id for entry, _ in known])
-        for (entry, outcome), payload in zip(known, payloads, strict=True):
-            if payload != entry.payload and outcome.label is not None:
-                self.outcome(entry.event_id, outcome.label, outcome.known)
+        if own and known:
+            rewrites = [
+                (entry.event_id, partial(own.told, entry.event_id, outcome, said=entry.payload))
+                for entry, outcome in known
+            ]
+            self._store.change(own.space, rewrites, keep=own.keep)
 
     def clear(self) -> None:
-        """Delete the whole state of the use case, of every definition."""
+        """Delete the whole state of the use case, of every definition, and first of all what says that it is loaded."""
+        with closing(open_packed(path=self._settings.online_db, redis_url=self._settings.redis_url)) as packed:
+            packed.drop_marks(self._use_case.name, events_mark(""))
         self._store.drop(f"{self._use_case.name}:activity:")
 
     def close(self) -> None:
@@ -204,7 +213,8 @@ class _Feed:
 
     def __init__(self, use_case: UseCase, streams: TableStreams) -> None:
         self._use_case, self.streams = use_case, streams
-        self.space = f"{use_case.name}:activity:{streams.table}:{streams.signature}"
+        self.table = f"{use_case.name}:activity:{streams.table}:"
+        self.space = f"{self.table}{streams.signature}"
         self.keep = (streams.reach + LATENESS) // _MICROSECOND
         self.names = [wanted.name for stream in streams.streams for wanted in stream.wanted]
         self._names = [(stream, f"{self.space}:{stream.name}") for stream in streams.streams]
@@ -225,8 +235,11 @@ class _Feed:
         span = range(asked.edges[0] + 1, asked.edges[-1] + 1)
         return any(asked.place == (member.stream, member.key) and member.time in span for member in members)
 
-    def entry(self, request: ScoringRequest, outcome: Outcome) -> Entry:
-        """All that is stored of an event: of outcomes only positive ones, where no negative one makes a difference."""
+    def entry(self, request: ScoringRequest, outcome: Outcome, *, revised: bool = False) -> Entry:
+        """All that is stored of an event. Of outcomes only positive ones, where no negative one makes a difference.
+
+        One that is `revised` is stored in any case: an older one that comes again must not take its place.
+        """
         values = _values(self._use_case, request, outcome)
         members = [
             Member(*place, time, *stream.pack(values))
@@ -235,22 +248,42 @@ class _Feed:
         ]
         entities = [request.entities.get(name) for name in self.streams.entities]
         fields = [request.fields.get(name) for name in self.streams.fields]
-        kept = outcome.label == 1 or (self.streams.of_outcomes and outcome.label is not None)
+        kept = outcome.label == 1 or ((self.streams.of_outcomes or revised) and outcome.label is not None)
         told = [outcome.label, values[KNOWN]] if kept else None
         payload = as_json([values[TIME], entities, fields, told])
         return Entry(request.event_id, values[TIME], payload, tuple(members))
+
+    def told(
+        self, event_id: str, outcome: Outcome, payload: str, *, said: str | None = None
+    ) -> tuple[Entry, Entry] | None:
+        """A stored event before and after its outcome; None if nothing changes.
+
+        History gives what it `said`: what it would store of the event. That changes nothing newer.
+        """
+        if payload == said:
+            return None
+        request, held = self.unpacked(event_id, payload)
+        if said and held.known and held.known > _known(self._use_case, request, outcome):
+            return None
+        revised = held.label is not None
+        before, after = self.entry(request, held, revised=revised), self.entry(request, outcome, revised=revised)
+        return None if before.payload == after.payload else (before, after)
 
     def unpacked(self, event_id: str, payload: str) -> tuple[ScoringRequest, Outcome]:
         """What `entry` stored."""
         time, entities, fields, told = from_json(payload)
         keys = dict(zip(self.streams.entities, entities, strict=True))
         request = ScoringRequest(event_id, time_at(time), keys, dict(zip(self.streams.fields, fields, strict=True)))
-        label, known = told if isinstance(told, list) else (told and 1, told)  # a time alone is of a positive one
-        return request, _UNKNOWN if label is None else Outcome(label, time_at(known))
+        return request, Outcome(told[0], time_at(told[1])) if told else _UNKNOWN
 
 
 def _values(use_case: UseCase, request: ScoringRequest, outcome: Outcome) -> dict[str, Any]:
     """An event's values by name, as `features.events` has them in columns."""
-    known = outcome.known or request.event_time + use_case.label.maturity
-    times = {"event_time": request.event_time, TIME: microseconds(request.event_time), KNOWN: microseconds(known)}
+    known = microseconds(_known(use_case, request, outcome))
+    times = {"event_time": request.event_time, TIME: microseconds(request.event_time), KNOWN: known}
     return {**request.entities, **request.fields, LABEL: outcome.label, **times}
+
+
+def _known(use_case: UseCase, request: ScoringRequest, outcome: Outcome) -> datetime:
+    """When an outcome was known: at its recorded time, or when its label matured."""
+    return outcome.known or request.event_time + use_case.label.maturity

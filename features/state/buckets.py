@@ -131,44 +131,65 @@ class Summaries:
         self._memory: Memory[Summary] = Memory(limits.memory)
 
     def of(self, stream: Stream, nodes: Sequence[Node]) -> list[Summary] | None:
-        """The summaries of the buckets, in their order; None if one of them has changed since it was read."""
-        found = {node.at: self._memory.get(node) for node in nodes}
-        for batch in _batches([node for node in nodes if found[node.at] is None]):
-            stored = zip(batch, self._store.contents(batch), strict=True)
-            read = {node: unpacked(content) for node, content in stored if content is not None}
-            made = self._made(stream, [node for node in batch if node not in read])
-            if made is None:
-                return None
-            large = [(node, packed(each)) for node, each in made.items() if each.events > self._limits.cut]
-            if large:  # small ones are summed up again as fast as they are read
-                self._store.keep(large)
-            for node, summary in (read | made).items():
-                self._memory.put(node, summary, size=summary.size)
-                found[node.at] = summary
-        return [summary for summary in found.values() if summary is not None]
+        """The summaries of one key's buckets, in their order; None if one of them has changed since it was read."""
+        made: list[tuple[Node, bytes]] = []
+        found = self._of(stream, nodes, made)
+        self._keep(made)
+        return None if found is None else [found[node] for node in nodes]
 
-    def _made(self, stream: Stream, nodes: Sequence[Node]) -> dict[Node, Summary] | None:
-        """Summed up from the events, and from the buckets below: all of them as they were at the nodes' stamps."""
-        made: dict[Node, Summary] = {}
-        for node, part in self._parts(nodes).items():
-            if part.now is None or part.now.stamp != node.stamp:
+    def _of(self, stream: Stream, nodes: Sequence[Node], made: list[tuple[Node, bytes]]) -> dict[Node, Summary] | None:
+        known = {node: self._memory.get(node) for node in nodes}
+        found = {node: summary for node, summary in known.items() if summary is not None}
+        for batch in _batches([node for node in nodes if node not in found]):
+            read = self._read(stream, batch, made)
+            if read is None:
                 return None
-            if part.rows is not None:
-                forms, texts = stream.forms, len(stream.texts)
-                made[node] = summed(forms, texts, part.rows, part.earlier, begin=node.begin)
+            for node, summary in read.items():
+                self._memory.put(node, summary, size=summary.size)
+            found |= read
+            if len(made) >= _BATCH:
+                self._keep(made)
+        return found
+
+    def _read(
+        self, stream: Stream, nodes: Sequence[Node], made: list[tuple[Node, bytes]]
+    ) -> dict[Node, Summary] | None:
+        """As they were kept, else summed up from events or the buckets below: all of them at the nodes' stamps."""
+        forms, texts, found = stream.forms, len(stream.texts), {}
+        parts = self._parts(nodes)
+        if any(part.now is None or part.now.stamp != node.stamp for node, part in parts.items()):
+            return None
+        below = self._of(stream, [child for part in parts.values() for child in part.children], made)
+        if below is None:
+            return None
+        for node, part in parts.items():
+            if part.content is not None:
+                found[node] = unpacked(part.content)
                 continue
-            below = self.of(stream, part.children)
-            if below is None:
-                return None
-            made[node] = merged(stream.forms, len(stream.texts), below, begin=node.begin)
-        return made
+            if part.rows is not None:
+                summary = summed(forms, texts, part.rows, part.earlier, begin=node.begin)
+            else:
+                summary = merged(forms, texts, [below[child] for child in part.children], begin=node.begin)
+            if summary.events > self._limits.cut:  # small ones are summed up again as fast as they are read
+                made.append((node, packed(summary)))
+            found[node] = summary
+        return found
+
+    def _keep(self, made: list[tuple[Node, bytes]]) -> None:
+        if made:
+            self._store.keep(made)
+            made.clear()
 
     def _parts(self, nodes: Sequence[Node]) -> dict[Node, Parts]:
         """What is in the buckets; those with too many events are split."""
         if not nodes:
             return {}
         parts = dict(zip(nodes, self._store.parts(nodes, most=self._limits.fill), strict=True))
-        crowded = [node for node, part in parts.items() if part.now and not part.now.split and part.rows is None]
+        crowded = [
+            node
+            for node, part in parts.items()
+            if part.now and not part.now.split and part.rows is None and part.content is None
+        ]
         if crowded:
             self._store.split(crowded)
             parts |= self._parts(crowded)

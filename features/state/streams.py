@@ -7,7 +7,8 @@ In a stream of outcomes an event enters when its outcome became known: at the re
 but never before the microsecond after its own time, so that no event sees its own outcome. Without an outcome it is not
 in the stream; a corrected outcome takes the place of the first, also in time. An outcome that comes in late is in every
 window that is asked for from then on, as if it had been there. It finds its event as long as the state keeps that: the
-longest window with its delay, the label's maturity, and the lateness that `features.state.activity` allows.
+longest window with its delay, the label's maturity, and the lateness that `features.state.activity` allows. One that
+comes later than that enters with the next load of history, which reads the event again.
 """
 
 from __future__ import annotations
@@ -16,18 +17,17 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal
 
-import sqlglot
-
+from configs.conditions import named_columns
 from configs.errors import FeatureError
 from configs.inputs import Aggregate
 from configs.use_case import UseCase
-from features.exact import scaled
+from features.exact import COMPARED, EARLIER, NUMERIC, SUMMED, scaled
 from features.expressions import Expression, compile_expression
 from features.language.operators import plain
 from features.state.functions import Wanted
@@ -43,10 +43,6 @@ LABEL, KNOWN, TIME = "label:", "known:", "time:"
 _LAYOUT = 2
 """Of the stores: another one is another signature."""
 _MICROSECOND = timedelta(microseconds=1)
-_SUMS = {"sum", "mean", "std", "ratio", "deviation"}
-_NUMERIC = _SUMS | {"min", "max", "ratio", "deviation"}
-_EARLIER = {"since_last", "first_seen"}
-_COMPARED = {"ratio", "deviation"}
 
 
 @dataclass(frozen=True)
@@ -149,13 +145,16 @@ def _text(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class TableStreams:
-    """All streams over one table; `fields` and `entities` are what they read of an event, `label` what is positive."""
+    """All streams over one table; `fields` and `entities` are what they read of an event.
+
+    `sources` says where that comes from: columns, what is accepted of them, and what is positive.
+    """
 
     table: str
     streams: tuple[Stream, ...]
     fields: tuple[str, ...]
     entities: tuple[str, ...]
-    label: str
+    sources: str
 
     @cached_property
     def reach(self) -> timedelta:
@@ -175,7 +174,7 @@ class TableStreams:
             repr((stream.entities, stream.numbers, stream.texts, *(["outcome"] if stream.enters == "outcome" else [])))
             for stream in self.streams
         ]
-        return hashlib.sha256(json.dumps([parts, self.fields, self.entities, self.label]).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps([parts, self.fields, self.entities, self.sources]).encode()).hexdigest()[:8]
 
 
 _Group = tuple[tuple[str, ...], Literal["event", "outcome"]]
@@ -214,18 +213,38 @@ def _table(use_case: UseCase, table: str, parts: Mapping[_Group, Sequence[Aggreg
         streams.append(Stream(entities, enters, lag, wanted, numbers, texts, slots, conditions))
     named = fields - set(use_case.request) if own else set()  # the event's own time and keys
     keys = {entity for entities, _ in parts for entity in entities} | (named - {"event_time"})
-    label = f"{use_case.label.column} {use_case.label.positive!r} {use_case.label.maturity}"
-    return TableStreams(table, tuple(streams), tuple(sorted(fields - named)), tuple(sorted(keys)), label)
+    read, entities = tuple(sorted(fields - named)), tuple(sorted(keys))
+    return TableStreams(table, tuple(streams), read, entities, _sources(use_case, table, read, entities, own=own))
+
+
+def _sources(use_case: UseCase, table: str, fields: Sequence[str], entities: Sequence[str], *, own: bool) -> str:
+    """Any column's contract decides which rows count; whether a column is personal, what stands in it."""
+    keys, event, label = [use_case.key(entity) for entity in entities], use_case.event, use_case.label
+    views = [view.columns for view in use_case.views.values() if view.table == table]
+    contracts = [*views, use_case.request] if own else views
+    found: dict[str, Any] = {
+        "keys": keys,
+        "contracts": [{name: column.shaping for name, column in columns.items()} for columns in contracts],
+    }
+    if own:
+        raw = [use_case.request[name].column or name for name in fields]
+        found |= {"event": [event.id, event.time]}
+        found |= {"label": [label.column, repr(label.positive), str(label.maturity), label.known]}
+    else:
+        raw = [*fields]
+        found |= {"times": [use_case.tables[table].time, use_case.tables[table].created]}
+    named = [*keys, *raw, *([event.id] if own and event.id else [])]
+    return json.dumps(found | {"personal": [use_case.personal.get(name) for name in named]}, sort_keys=True)
 
 
 def slot_of(part: Aggregate, function: str) -> Slot | None:
     """The slot that a function of an aggregate reads; None where the event itself is enough."""
-    if function in _EARLIER or function == "share" or (function == "count" and part.column is None):
+    if function in EARLIER or function == "share" or (function == "count" and part.column is None):
         return Slot("present", None, part.where) if part.where is not None else None
     delay = part.delay if part.enters == "event" else timedelta(0)  # an outcome that enters is known
     if function == "distinct":
         return Slot("text", part.column, part.where, delay)
-    if function in _SUMS or (function == "count" and _SUMS & set(part.functions)):
+    if function in SUMMED or (function == "count" and SUMMED & set(part.functions)):
         return Slot("units", part.column, part.where, delay, part.decimals)
     return Slot("present" if function == "count" else "value", part.column, part.where, delay)
 
@@ -237,9 +256,9 @@ def _wanted(use_case: UseCase, feature: AggregateFeature, numbers: Sequence[Slot
     slot = slot_of(part, function)
     index = None if slot is None else (texts if slot.form == "text" else numbers).index(slot)
     reach = delay + feature.window // _MICROSECOND
-    own = request_field(use_case, part) if function in _COMPARED else None
+    own = request_field(use_case, part) if function in COMPARED else None
     return Wanted(
-        feature.name, function, reach, max(last, 1) if function in _EARLIER else last, index, part.decimals, own
+        feature.name, function, reach, max(last, 1) if function in EARLIER else last, index, part.decimals, own
     )
 
 
@@ -252,7 +271,7 @@ def _reader(use_case: UseCase, slot: Slot, part: Aggregate, fields: set[str], *,
         return _outcome if outcomes else _label_reader(part.delay // _MICROSECOND)
     name, kind = _column(use_case, part) if own else (slot.column, "unknown")
     if kind not in {"number", "unknown"} and slot.form in {"value", "units"}:
-        wrong = next(function for function in part.functions if function in _NUMERIC)
+        wrong = next(function for function in part.functions if function in NUMERIC)
         raise FeatureError(
             f"aggregates ({part.stem}) ask for {wrong} of {slot.column!r}, which is no number",
             expected="count or distinct",
@@ -288,15 +307,7 @@ def _column(use_case: UseCase, part: Aggregate) -> tuple[str, str]:
 def _condition(use_case: UseCase, part: Aggregate, *, own: bool) -> Expression:
     try:
         return compile_expression(
-            part.where or "", allowed=carried_names(use_case) if own else _named(part.where or ""), gives="condition"
+            part.where or "", allowed=carried_names(use_case) if own else named_columns(part.where), gives="condition"
         )
     except FeatureError as error:
         raise FeatureError(f"aggregates ({part.stem}).where: {error.found}", expected=error.expected) from None
-
-
-def _named(where: str) -> Collection[str]:
-    """The columns that a condition over another table names; `features.aggregates` checks them against the table."""
-    try:
-        return {column.name for column in sqlglot.parse_one(where, read="duckdb").find_all(sqlglot.exp.Column)}
-    except sqlglot.errors.SqlglotError:
-        return set()

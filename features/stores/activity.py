@@ -38,6 +38,11 @@ class Entry(NamedTuple):
     payload: str
     members: tuple[Member, ...]
 
+    @property
+    def last(self) -> int:
+        """When it enters for the last time. As long as that counts it is known, and enters nowhere a second time."""
+        return max([self.time, *(member.time for member in self.members)])
+
 
 class Ask(NamedTuple):
     """What a request needs to know of one key.
@@ -71,7 +76,7 @@ class Found(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What is in a bucket, from one moment: its children if it is split, else its events.
+    """What is in a bucket, from one moment: what was kept of it, else its children if it is split, else its events.
 
     `now` is the bucket itself then, None if it is gone. `rows` is None if there are more than were asked for.
     """
@@ -80,6 +85,7 @@ class Parts(NamedTuple):
     children: Sequence[Node] = ()
     rows: list[Row] | None = None
     earlier: Sequence[Earlier] = ()
+    content: bytes | None = None
 
 
 Rewrite = Callable[[str], tuple[Entry, Entry] | None]
@@ -96,13 +102,10 @@ class EventStore(Protocol):
         """
 
     def parts(self, nodes: Sequence[Node], *, most: int) -> list[Parts]:
-        """What is in each bucket; no more than `most` events, unless it is of one microsecond."""
-
-    def contents(self, nodes: Sequence[Node]) -> list[bytes | None]:
-        """What was kept of each bucket with its stamp."""
+        """What is in each bucket of one key; no more than `most` events, unless it is of one microsecond."""
 
     def keep(self, contents: Sequence[tuple[Node, bytes]]) -> None:
-        """Keep what buckets add up to. It is a cache: nothing happens while somebody else writes."""
+        """Keep what buckets of one key add up to. It is a cache: nothing happens while somebody else writes."""
 
     def split(self, nodes: Sequence[Node]) -> None:
         """Give buckets children, where there are events."""
@@ -116,17 +119,17 @@ class EventStore(Protocol):
         What the same keys have that is more than `keep` microseconds older is dropped; `bulk` leaves that to `prune`.
         """
 
-    def payloads(self, space: str, event_ids: Sequence[str]) -> list[str | None]:
-        """The payloads of stored events; None for one that isn't there."""
-
-    def change(self, space: str, event_id: str, rewrite: Rewrite, *, keep: int) -> bool:
-        """Rewrite a stored event in one transaction; False if it isn't stored.
+    def change(self, space: str, rewrites: Sequence[tuple[str, Rewrite]], *, keep: int) -> list[bool]:
+        """Rewrite stored events by their ids, each whole or not at all; which of them are stored.
 
         A member that keeps its time and was dropped stays dropped; one that is new, or moved, enters for `keep`.
         """
 
     def prune(self, space: str, before: int) -> None:
         """Drop every event older than `before`."""
+
+    def drop_idle(self, prefix: str, *, but: str, before: int) -> None:
+        """Delete the spaces whose name starts with `prefix` and to which nothing newer than `before` came, but one."""
 
     def drop(self, prefix: str) -> None:
         """Delete all spaces whose name starts with `prefix`."""

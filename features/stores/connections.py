@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +19,9 @@ from configs.errors import FeatureError
 
 _BUSY = 30_000  # milliseconds
 _PAGES = 10_000  # a checkpoint syncs to disk: rarely enough to stay out of the 99th percentile of a request
-BATCH = 10_000  # rows of one transaction or pipeline: between two, other writers get their turn
+_ANSWER = 3  # seconds to connect or to answer: less than a scoring request may take
+BATCH = 10_000  # rows that are read at once
+TURN = 500  # rows of one transaction or pipeline: between two, other writers get their turn
 
 T = TypeVar("T")
 
@@ -27,13 +31,19 @@ class SqliteFile:
 
     The file lock beside the database serializes writers *and checkpoints* over processes: SQLite before 3.51.3 can
     corrupt a WAL when two connections do either at the same instant. "Database is locked" never reaches a caller.
+
+    What was committed survives every death of a process. A power cut takes what came since the last checkpoint: up to
+    `_PAGES` pages, of the activity state some 1,300 recorded events. A full load of history brings them back.
     """
 
     def __init__(self, path: Path, *, schema: str) -> None:
         self._path = path
         self._mutex, self._reading = threading.Lock(), threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._guard = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._guard = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise self._failure(error) from error
         self._release = weakref.finalize(self, os.close, self._guard)  # Feast drops its store without closing it
         self._connections: list[sqlite3.Connection] = []
         try:
@@ -96,10 +106,11 @@ class SqliteFile:
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._writer.execute("COMMIT")
         except BaseException:
-            self._writer.execute("ROLLBACK")
+            if self._writer.in_transaction:  # SQLite ends it by itself when the disk is full
+                self._writer.execute("ROLLBACK")
             raise
-        self._writer.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connections (which may checkpoint)."""
@@ -134,7 +145,7 @@ class SqliteFile:
         finally:
             fcntl.flock(self._guard, fcntl.LOCK_UN)
 
-    def _failure(self, error: sqlite3.Error) -> FeatureError:
+    def _failure(self, error: sqlite3.Error | OSError) -> FeatureError:
         return FeatureError(
             f"the online store {self._path} can't be used: {error}",
             expected="a writable SQLite file with free disk space",
@@ -150,9 +161,11 @@ class RedisServer:
             import redis
         except ImportError:
             raise FeatureError.missing_extra("redis", extra="redis") from None
-        self._error, self.changed = redis.RedisError, redis.WatchError
+        self._error, self._unknown, self.changed = redis.RedisError, redis.exceptions.NoScriptError, redis.WatchError
         try:
-            self.client: Any = redis.Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True)
+            self.client: Any = redis.Redis.from_url(
+                url, socket_connect_timeout=_ANSWER, socket_timeout=_ANSWER, socket_keepalive=True
+            )
         except ValueError as error:
             raise FeatureError(f"RISK_REDIS_URL is no Redis address: {error}", expected="redis://host:6379") from None
 
@@ -170,6 +183,29 @@ class RedisServer:
                 fix="start it, or correct RISK_REDIS_URL",
             ) from error
 
+    def run(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """The answers of a Lua script to each (keys, arguments), in one round trip once the server knows the script."""
+        with self.talking() as client:
+            try:
+                return self._evaluated(client, script, calls)
+            except self._unknown:
+                client.script_load(script)
+                return self._evaluated(client, script, calls)
+
+    def _evaluated(self, client: Any, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        name = _sha(script)
+        if len(calls) == 1:
+            ((keys, arguments),) = calls
+            return [client.evalsha(name, len(keys), *keys, *arguments)]
+        with client.pipeline(transaction=False) as pipeline:
+            for keys, arguments in calls:
+                pipeline.evalsha(name, len(keys), *keys, *arguments)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)  # or the error would name keys and values
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
     def forget(self, pattern: str) -> None:
         """Delete every key that matches, a batch at a time."""
         with self.talking() as client:
@@ -181,13 +217,19 @@ class RedisServer:
         self.client.close()
 
 
+@cache
+def _sha(script: str) -> str:
+    """By which Redis calls a script."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 def literal(text: str) -> str:
     """Text that matches only itself in a Redis pattern."""
     return "".join(f"\\{sign}" if sign in "*?[]^\\" else sign for sign in text)
 
 
 def batches(rows: Iterable[T]) -> Iterator[list[T]]:
-    """The rows in lists of at most `BATCH`."""
+    """The rows in lists of at most `TURN`."""
     source = iter(rows)
-    while batch := list(islice(source, BATCH)):
+    while batch := list(islice(source, TURN)):
         yield batch

@@ -47,15 +47,30 @@ class Files:
         """Metadata of each file."""
         return tuple(pq.read_metadata(path) for path in self.paths)
 
-    @property
+    @cached_property
     def types(self) -> dict[str, pa.DataType]:
-        """Arrow type of each column; values of a dictionary count, not the dictionary."""
-        schema = self.footers[0].schema.to_arrow_schema()
-        return {field.name: _plain(field.type) for field in schema}
+        """Arrow type of each column of any file; values of a dictionary count, not the dictionary.
+
+        Raises `FeatureError` for a column whose types have none in common, and for names that DuckDB can't tell apart.
+        """
+        schema = pa.schema([])
+        for path, footer in zip(self.paths, self.footers, strict=True):
+            found = pa.schema([(field.name, _plain(field.type)) for field in footer.schema.to_arrow_schema()])
+            try:
+                schema = pa.unify_schemas([schema, found], promote_options="permissive")
+            except pa.ArrowException as error:
+                raise FeatureError(
+                    f"{path.name} doesn't fit the files before it: {error}",
+                    expected="columns of the same types in all files of a table",
+                    fix="write the file again with the types of the others",
+                ) from None
+            _require_distinct(path, schema.names)
+        return dict(zip(schema.names, schema.types, strict=True))
 
     @property
     def scan(self) -> str:
-        """Query for all columns, and LINE, the place of each row."""
+        """Query for all columns, and LINE, the place of each row. Raises `FeatureError` as `types` does."""
+        _ = self.types
         starts = np.cumsum([0, *(footer.num_rows for footer in self.footers)])
         parts = (
             f"SELECT * EXCLUDE (file_row_number), file_row_number + {start} AS {LINE} "
@@ -116,10 +131,33 @@ def _pieces(files: Files, places: NDArray[np.int64]) -> Iterator[tuple[int, int,
 
 
 def _read(files: Files, file: int, group: int, column: str) -> pa.Array:
-    with pq.ParquetFile(files.paths[file], metadata=files.footers[file]) as opened:
+    """A column of a row group, in the type that it has in all files; nulls where the file lacks it."""
+    path, footer, kind = files.paths[file], files.footers[file], files.types[column]
+    with pq.ParquetFile(path, metadata=footer) as opened:
+        if column not in opened.schema_arrow.names:
+            return pa.nulls(footer.row_group(group).num_rows, kind)
         found = opened.read_row_group(group, columns=[column], use_threads=False)[column]
-    plain = _plain(found.type)
-    return _joined((found if plain == found.type else found.cast(plain)).chunks, plain)
+    try:
+        return _joined((found if kind == found.type else found.cast(kind)).chunks, kind)
+    except pa.ArrowInvalid:
+        raise FeatureError(
+            f"{path.name} holds {found.type} in {column!r}, with values that are none as {kind}, the type of all files",
+            expected="columns of the same types in all files of a table",
+            fix="write the file again with the types of the others",
+        ) from None
+
+
+def _require_distinct(path: Path, names: Sequence[str]) -> None:
+    """DuckDB's names have no case, and it gives one to the place of a row."""
+    seen = {"file_row_number": "file_row_number"}
+    for name in names:
+        if name.lower() in seen:
+            raise FeatureError(
+                f"{path.name} has a column {name!r} that reads like {seen[name.lower()]!r}",
+                expected="names that differ in more than capitals, and none called file_row_number",
+                fix="write the file again with another name for it",
+            )
+        seen[name.lower()] = name
 
 
 def _joined(parts: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:

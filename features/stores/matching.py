@@ -16,9 +16,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from configs.errors import FeatureError
 from features.asof import AT, CREATED, LINE, ROW, TIME, matched_query
 from features.sources import quote
 from features.stores.gather import Files
+from features.values import text_sql
 
 Places = NDArray[np.int64]
 
@@ -72,10 +74,12 @@ def matched(
 ) -> Places:
     """For each time (and the value of each key at the same position) the place of the row known then; -1 without one.
 
-    A key that is text on one side only is compared as text.
+    A key that is text on one side only is compared as text, whole numbers without a fraction: pandas makes 8.0 of the 8
+    beside a missing one. Times count to the microsecond, all below it is cut off on both sides. Raises `FeatureError`
+    for a key of several types.
     """
     found = np.full(len(times), -1)
-    asked = [pa.array(series, from_pandas=True) for series in keys]
+    asked = [_values(series) for series in keys]
     probes = {"row:": pa.array(np.arange(len(times))), "at:": _microseconds(times)}
     names = [f"key:{index}" for index in range(len(asked) or 1)]
     probes |= dict(zip(names, asked or [pa.repeat(pa.scalar(0), len(times))], strict=True))
@@ -106,12 +110,29 @@ def _microseconds(times: pd.Series[Any]) -> pa.Array:
     return stamped.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
 
 
+def _values(series: pd.Series[Any]) -> pa.Array:
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        kinds = sorted({type(value).__name__ for value in series.dropna()})
+        raise FeatureError(
+            f"the column {series.name!r} of the entity rows holds {' and '.join(kinds)}",
+            expected="values of one type",
+            fix=f"convert it, as with rows[{series.name!r}].astype(str)",
+        ) from None
+
+
 def _alike(history: History, column: str, name: str, asked: pa.Array) -> tuple[str, str]:
     """The key in the table and the one asked for, as SQL of comparable types."""
-    stored, given, found = quote(column), quote(name), history.files.types.get(column)
+    found = history.files.types.get(column)
     if found is None or _is_text(found) == _is_text(asked.type):
-        return stored, given
-    return (stored, f"CAST({given} AS VARCHAR)") if _is_text(found) else (f"CAST({stored} AS VARCHAR)", given)
+        return quote(column), quote(name)
+    return text_sql(column, _in_duckdb(found)), text_sql(name, _in_duckdb(asked.type))
+
+
+def _in_duckdb(kind: pa.DataType) -> str:
+    """DuckDB's name of a type, as far as `text_sql` tells them apart."""
+    return "DOUBLE" if pa.types.is_floating(kind) else "DECIMAL" if pa.types.is_decimal(kind) else "VARCHAR"
 
 
 def _is_text(kind: pa.DataType) -> bool:

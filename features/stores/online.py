@@ -1,7 +1,8 @@
 """Feast's view of the packed online store: `materialize` and `get_online_features` work on the rows that scoring reads.
 
 The shape of a view comes from its fields in Feast. For the views of a use case that is the shape which
-`features.stores.segments` derives from the use case, so that either side reads what the other wrote.
+`features.stores.segments` derives from the use case, so that either side reads what the other wrote. Feast's own
+timestamps are whole seconds: a column of times that goes through Feast, in or out, loses its microseconds.
 In `feature_store.yaml`: `online_store: {type: features.stores.online.PackedOnlineStore, path: /absolute/online.db}`.
 """
 
@@ -22,6 +23,7 @@ from feast.value_type import ValueType
 
 from configs.errors import FeatureError
 from features.request import Value, joined_key, utc
+from features.stores.marks import drop_view
 from features.stores.packed import PackedStore, open_packed, read_rows
 from features.stores.segments import Kind, PackedRow, ViewShape
 
@@ -93,13 +95,13 @@ class PackedOnlineStore(OnlineStore):
     ) -> None:
         """Delete the rows of views that are no longer defined; views to keep need no preparation."""
         for table in tables_to_delete:
-            self._store(config).drop(config.project, table.name)
+            drop_view(self._store(config), config.project, table.name)
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Delete the rows of all views and close the store."""
         store = self._store(config)
         for table in tables:
-            store.drop(config.project, table.name)
+            drop_view(store, config.project, table.name)
         self.shut()
 
     def shut(self) -> None:

@@ -12,12 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from features.language.operators import microseconds
-from features.stores.connections import BATCH, RedisServer, SqliteFile, batches, literal
+from features.stores.connections import BATCH, TURN, RedisServer, SqliteFile, batches, literal
 from features.stores.segments import (
     VERSION,
     PackedRow,
@@ -34,8 +33,13 @@ from features.stores.segments import (
 class PackedStore(Protocol):
     """What both stores can do."""
 
-    def write(self, use_case: str, shape: ViewShape, rows: Iterable[tuple[str, PackedRow]]) -> None:
-        """Store (entity key, row) pairs of a view, except those that are older than what is there."""
+    def write(
+        self, use_case: str, shape: ViewShape, rows: Iterable[tuple[str, PackedRow]], *, lives: int | None = None
+    ) -> None:
+        """Store (entity key, row) pairs of a view, except those that are older than what is there.
+
+        Redis forgets keys that were not written for `lives` milliseconds; None: never.
+        """
 
     def values(self, use_case: str, places: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """The packed values of (entity, key) pairs, in their order, from one query; None where there is none."""
@@ -46,14 +50,17 @@ class PackedStore(Protocol):
     def mark(self, use_case: str, name: str) -> str | None:
         """A text that is kept beside the rows, such as how far they are loaded; None where none was set."""
 
-    def set_mark(self, use_case: str, name: str, value: str) -> None:
-        """Set it. The last one wins."""
+    def set_mark(self, use_case: str, name: str, value: str, *, lives: int | None = None) -> None:
+        """Set it. The last one wins. Redis forgets it after `lives` milliseconds; None: when it would have anyway."""
+
+    def drop_marks(self, use_case: str, prefix: str) -> None:
+        """Delete the marks whose name starts with `prefix`."""
 
     def close(self) -> None:
         """Close the connections."""
 
 
-_PLACES, _PIECE = 100, 500  # of one query, and rows of one script
+_PLACES = 100  # of one query
 
 
 def open_packed(*, path: Path, redis_url: str | None = None) -> PackedStore:
@@ -76,12 +83,17 @@ CREATE TABLE IF NOT EXISTS marks (use_case TEXT, name TEXT, value TEXT, PRIMARY 
 """
 _MARK = "SELECT value FROM marks WHERE use_case = ? AND name = ?"
 _SET_MARK = "INSERT INTO marks VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+_DROP_MARKS = "DELETE FROM marks WHERE use_case = ?1 AND substr(name, 1, length(?2)) = ?2"
 _WRITE = f"""
 INSERT INTO {_TABLE} VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = merged({_TABLE}.value, excluded.value)
 """
+_END = "\U0010ffff", ""  # after every (entity, key)
+_AFTER = "WHERE use_case = :use_case AND (entity, key) > (:entity, :key)"
+_LAST = f"SELECT entity, key FROM {_TABLE} {_AFTER} ORDER BY entity, key LIMIT 1 OFFSET :turn"
+_PART = f"{_AFTER} AND (entity, key) <= (:last_entity, :last_key)"
 _DROP = (
-    f"UPDATE {_TABLE} SET value = without(value, :view) WHERE use_case = :use_case",
-    f"DELETE FROM {_TABLE} WHERE use_case = :use_case AND length(value) = 0",
+    f"UPDATE {_TABLE} SET value = without(value, :view) {_PART} AND instr(value, :view)",
+    f"DELETE FROM {_TABLE} {_PART} AND length(value) = 0",
 )
 
 
@@ -101,7 +113,9 @@ class SqlitePacked:
             connection.create_function("merged", 2, merged, deterministic=True)
             connection.create_function("without", 2, without, deterministic=True)
 
-    def write(self, use_case: str, shape: ViewShape, rows: Iterable[tuple[str, PackedRow]]) -> None:
+    def write(
+        self, use_case: str, shape: ViewShape, rows: Iterable[tuple[str, PackedRow]], *, lives: int | None = None
+    ) -> None:
         """See `PackedStore`."""
         for batch in batches(rows):
             parameters = [(use_case, shape.entity, key, packed(shape, row)) for key, row in batch]
@@ -119,63 +133,77 @@ class SqlitePacked:
         return found
 
     def drop(self, use_case: str, view: str) -> None:
-        """See `PackedStore`."""
-        with self._file.writing() as connection:
-            for statement in _DROP:
-                connection.execute(statement, {"use_case": use_case, "view": view_id(view)})
+        """See `PackedStore`. Some hundred rows a transaction."""
+        at: tuple[str, str] | None = "", ""
+        while at:
+            first = {"use_case": use_case, "entity": at[0], "key": at[1]}
+            with self._file.writing() as connection:
+                at = connection.execute(_LAST, {**first, "turn": TURN - 1}).fetchone()
+                last = dict(zip(("last_entity", "last_key"), at or _END, strict=True))
+                for statement in _DROP:
+                    connection.execute(statement, {**first, **last, "view": view_id(view)})
 
     def mark(self, use_case: str, name: str) -> str | None:
         """See `PackedStore`."""
         found = self._file.rows(_MARK, (use_case, name))
         return str(found[0][0]) if found else None
 
-    def set_mark(self, use_case: str, name: str, value: str) -> None:
-        """See `PackedStore`."""
+    def set_mark(self, use_case: str, name: str, value: str, *, lives: int | None = None) -> None:
+        """See `PackedStore`. What is in a file doesn't go by the clock, so nothing said of it does."""
         with self._file.writing() as connection:
             connection.execute(_SET_MARK, (use_case, name, value))
+
+    def drop_marks(self, use_case: str, prefix: str) -> None:
+        """See `PackedStore`."""
+        with self._file.writing() as connection:
+            connection.execute(_DROP_MARKS, (use_case, prefix))
 
     def close(self) -> None:
         """See `PackedStore`."""
         self._file.close()
 
 
-# Both walk over the segments of a value: `at` the first byte of one, `past` the first byte after it
+# Both walk over the segments of a value, like `segments.merged`: `at` the first byte of one, `past` the one after it
 _WALK = """
-local function find(value, view)
+local function find(value, view)  -- and whether it is there; if not, what is damaged, at the end of the value
   local at = 1
-  while at <= #value do
+  while at + 35 <= #value do
     local past = at + 36 + struct.unpack('<I4', value, at + 16)
-    if string.sub(value, at, at + 7) == view then return at, past end
+    if past > #value + 1 then break end
+    if string.sub(value, at, at + 7) == view then return at, past, true end
     at = past
   end
+  return at, #value + 1, false
 end
 """
 _WRITE_REDIS = (
     _WALK
     + """
+-- KEYS: where the values are. ARGV: a segment of each, and milliseconds to live (0: for ever)
+local life = tonumber(ARGV[#ARGV])
 for i, name in ipairs(KEYS) do
   local new, old = ARGV[i], redis.call('GET', name) or ''
-  local at, past = find(old, string.sub(new, 1, 8))
-  if at then
+  local at, past, there = find(old, string.sub(new, 1, 8))
+  local newer = false
+  if there then
     local time, created = struct.unpack('<i8i8', new, 21)
     local held_time, held_created = struct.unpack('<i8i8', old, at + 20)
-    if time > held_time or (time == held_time and created >= held_created) then
-      redis.call('SET', name, string.sub(old, 1, at - 1) .. new .. string.sub(old, past))
-    end
-  else
-    redis.call('SET', name, old .. new)
+    newer = held_time > time or (held_time == time and held_created > created)
   end
+  if not newer then redis.call('SET', name, string.sub(old, 1, at - 1) .. new .. string.sub(old, past)) end
+  if life > 0 then redis.call('PEXPIRE', name, life) end
 end
 """
 )
 _DROP_REDIS = (
     _WALK
     + """
+-- KEYS: where the values are. ARGV: a view
 for _, name in ipairs(KEYS) do
   local old = redis.call('GET', name) or ''
   local at, past = find(old, ARGV[1])
-  local rest = at and string.sub(old, 1, at - 1) .. string.sub(old, past)
-  if rest == '' then redis.call('DEL', name) elseif rest then redis.call('SET', name, rest) end
+  local rest = string.sub(old, 1, at - 1) .. string.sub(old, past)
+  if rest == '' then redis.call('DEL', name) elseif rest ~= old then redis.call('SET', name, rest) end
 end
 """
 )
@@ -186,16 +214,14 @@ class RedisPacked:
 
     def __init__(self, url: str) -> None:
         self._server = RedisServer(url)
-        self._write = self._server.client.register_script(_WRITE_REDIS)
-        self._drop = self._server.client.register_script(_DROP_REDIS)
 
-    def write(self, use_case: str, shape: ViewShape, rows: Iterable[tuple[str, PackedRow]]) -> None:
+    def write(
+        self, use_case: str, shape: ViewShape, rows: Iterable[tuple[str, PackedRow]], *, lives: int | None = None
+    ) -> None:
         """See `PackedStore`. A script writes some hundred rows, so that others get their turn between two."""
-        source = iter(rows)
-        while part := list(islice(source, _PIECE)):
-            names = [_name(use_case, shape.entity, key) for key, _ in part]
-            with self._server.talking():
-                self._write(keys=names, args=[packed(shape, row) for _, row in part])
+        for batch in batches(rows):
+            names = [_name(use_case, shape.entity, key) for key, _ in batch]
+            self._server.run(_WRITE_REDIS, [(names, [*(packed(shape, row) for _, row in batch), lives or 0])])
 
     def values(self, use_case: str, places: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """See `PackedStore`. One round trip."""
@@ -209,20 +235,23 @@ class RedisPacked:
         """See `PackedStore`."""
         pattern = literal(f"{_space(use_case)}:") + "*"
         with self._server.talking() as client:
-            names = client.scan_iter(match=pattern, count=BATCH)
-            while part := list(islice(names, _PIECE)):
-                self._drop(keys=part, args=[view_id(view)])
+            for names in batches(client.scan_iter(match=pattern, count=BATCH)):
+                self._server.run(_DROP_REDIS, [(names, [view_id(view)])])
 
     def mark(self, use_case: str, name: str) -> str | None:
         """See `PackedStore`."""
         with self._server.talking() as client:
-            found = client.hget(_marks(use_case), name)
+            found = client.get(_mark(use_case, name))
         return None if found is None else str(found, "utf-8")
 
-    def set_mark(self, use_case: str, name: str, value: str) -> None:
+    def set_mark(self, use_case: str, name: str, value: str, *, lives: int | None = None) -> None:
         """See `PackedStore`."""
         with self._server.talking() as client:
-            client.hset(_marks(use_case), name, value)
+            client.set(_mark(use_case, name), value, px=lives, keepttl=lives is None)
+
+    def drop_marks(self, use_case: str, prefix: str) -> None:
+        """See `PackedStore`."""
+        self._server.forget(literal(_mark(use_case, prefix)) + "*")
 
     def close(self) -> None:
         """See `PackedStore`."""
@@ -237,8 +266,8 @@ def _name(use_case: str, entity: str, key: str) -> str:
     return f"{_space(use_case)}:{len(entity)}:{entity}:{key}"
 
 
-def _marks(use_case: str) -> str:
-    return f"risk:{use_case}:marks"
+def _mark(use_case: str, name: str) -> str:
+    return f"risk:{use_case}:mark:{name}"
 
 
 def as_json(value: Any) -> str:

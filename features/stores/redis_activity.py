@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from configs.errors import FeatureError
 from features.stores.activity import Ask, Entry, Found, Member, Parts, Rewrite, clock
 from features.stores.connections import BATCH, RedisServer, batches, literal
 from features.stores.redis_scripts import ADD, CHANGE, CUT, FIND, KEEP, LIBRARY, PARTS, PROMOTE, SPLIT
 from features.stores.redis_tree import field_of, found_of, level_of, names_of, pack, parts_of, siblings_of
 from features.stores.tree import Node, Place, new_stamp
+
+_SCRIPTS = {script: LIBRARY + script for script in (ADD, CHANGE, CUT, FIND, KEEP, PARTS, PROMOTE, SPLIT)}
 
 
 class RedisEvents:
@@ -17,10 +21,6 @@ class RedisEvents:
 
     def __init__(self, url: str) -> None:
         self._server = RedisServer(url)
-        register = self._server.client.register_script
-        self._add, self._change, self._cut = (register(LIBRARY + script) for script in (ADD, CHANGE, CUT))
-        self._find, self._parts, self._keep = (register(LIBRARY + script) for script in (FIND, PARTS, KEEP))
-        self._split, self._promote = register(LIBRARY + SPLIT), register(LIBRARY + PROMOTE)
 
     def find(self, asked: Sequence[Ask], *, most: int, cut: int) -> list[Found]:
         """See `EventStore`. One round trip, in which crowded buckets are split."""
@@ -29,37 +29,29 @@ class RedisEvents:
             event = _event(*ask.event) if ask.event else f"risk:{ask.place.stream}:none"
             texts = [part for slot, text in enumerate(ask.texts) if text is not None for part in (slot, text)]
             calls.append(([*names_of(*ask.place), event], [most, cut, stamp, len(ask.edges), *ask.edges, *texts]))
-        answers = self._run(self._find, calls)
+        answers = self._run(FIND, calls)
         return [_by_slot(ask, found_of(ask.place, answer)) for ask, answer in zip(asked, answers, strict=True)]
 
     def parts(self, nodes: Sequence[Node], *, most: int) -> list[Parts]:
         """See `EventStore`. One round trip."""
-        calls = [(names_of(*node.place), [most, level_of(node.shift), node.number]) for node in nodes]
-        answers = self._run(self._parts, calls)
+        places = [part for node in nodes for part in (level_of(node.shift), node.number)]
+        (answers,) = self._run(PARTS, [(names_of(*nodes[0].place), [most, *places])])
         return [parts_of(node, answer) for node, answer in zip(nodes, answers, strict=True)]
 
-    def contents(self, nodes: Sequence[Node]) -> list[bytes | None]:
-        """See `EventStore`. One round trip."""
-        with self._server.talking() as client, client.pipeline(transaction=False) as pipeline:
-            for node in nodes:
-                pipeline.hget(names_of(*node.place)[3], field_of(node))
-            answers = [(answer or b"").partition(b";") for answer in pipeline.execute()]
-        stamps = [str(node.stamp).encode() for node in nodes]
-        return [found if stamp == known else None for known, (stamp, _, found) in zip(stamps, answers, strict=True)]
-
     def keep(self, contents: Sequence[tuple[Node, bytes]]) -> None:
-        """See `EventStore`. One round trip."""
-        calls = [(names_of(*node.place), [field_of(node), node.stamp, content]) for node, content in contents]
-        self._run(self._keep, calls)
+        """See `EventStore`. One round trip. Without room for it the next request adds up again."""
+        kept = [part for node, content in contents for part in (field_of(node), node.stamp, content)]
+        with suppress(FeatureError):
+            self._run(KEEP, [(names_of(*contents[0][0].place), kept)])
 
     def split(self, nodes: Sequence[Node]) -> None:
         """See `EventStore`. One round trip."""
         stamp = new_stamp()
-        self._run(self._split, [(names_of(*node.place), [stamp, level_of(node.shift), node.number]) for node in nodes])
+        self._run(SPLIT, [(names_of(*node.place), [stamp, level_of(node.shift), node.number]) for node in nodes])
 
     def promote(self, place: Place) -> None:
         """See `EventStore`."""
-        self._run(self._promote, [(names_of(*place), [new_stamp()])])
+        self._run(PROMOTE, [(names_of(*place), [new_stamp()])])
 
     def add(self, space: str, entries: Sequence[Entry], *, keep: int, bulk: bool = False) -> list[bool]:
         """See `EventStore`. One round trip. Keys expire by the server's clock, `keep` after they were last added to."""
@@ -72,24 +64,28 @@ class RedisEvents:
             members = [part for member in entry.members for part in _packed(entry, member)]
             arguments = [keep // 1000, clock(entry) - keep, stamp, int(bulk), entry.payload, *members]
             calls.append((keys, arguments))
-        return [bool(new) for new in self._run(self._add, calls)]
+        return [bool(new) for new in self._run(ADD, calls)]
 
-    def payloads(self, space: str, event_ids: Sequence[str]) -> list[str | None]:
-        """See `EventStore`. One round trip."""
+    def _payloads(self, space: str, event_ids: Sequence[str]) -> list[str | None]:
         with self._server.talking() as client:
             found = client.mget([_event(space, event_id) for event_id in event_ids])
         return [None if payload is None else payload.decode() for payload in found]
 
-    def change(self, space: str, event_id: str, rewrite: Rewrite, *, keep: int) -> bool:
-        """See `EventStore`. Again if somebody else changed the event in the meantime."""
-        done = False
-        while not done:
-            (payload,) = self.payloads(space, [event_id])
-            changed = rewrite(payload) if payload is not None else None
-            if changed is None:
-                return payload is not None
-            (done,) = self._run(self._change, [_changing(space, *changed, keep=keep)])
-        return True
+    def change(self, space: str, rewrites: Sequence[tuple[str, Rewrite]], *, keep: int) -> list[bool]:
+        """See `EventStore`. Two round trips; again for those that somebody else changed in the meantime."""
+        there: dict[int, bool] = {}
+        waiting = list(enumerate(rewrites))
+        while waiting:
+            payloads = self._payloads(space, [event_id for _, (event_id, _) in waiting])
+            there |= {place: payload is not None for (place, _), payload in zip(waiting, payloads, strict=True)}
+            changed = [
+                (each, change)
+                for each, payload in zip(waiting, payloads, strict=True)
+                if payload is not None and (change := each[1][1](payload))
+            ]
+            done = self._run(CHANGE, [_changing(space, *change, keep=keep) for _, change in changed])
+            waiting = [each for (each, _), made in zip(changed, done, strict=True) if not made]
+        return [there[place] for place in range(len(rewrites))]
 
     def prune(self, space: str, before: int) -> None:
         """See `EventStore`. Events themselves expire."""
@@ -97,7 +93,10 @@ class RedisEvents:
         with self._server.talking() as client:
             pattern = literal(f"risk:{space}:") + "*#events:*"
             for batch in batches(client.scan_iter(match=pattern, count=BATCH, _type="zset")):
-                self._run(self._cut, [(siblings_of(name.decode()), [before, stamp]) for name in batch])
+                self._run(CUT, [(siblings_of(name.decode()), [before, stamp]) for name in batch])
+
+    def drop_idle(self, prefix: str, *, but: str, before: int) -> None:
+        """See `EventStore`. They expire."""
 
     def drop(self, prefix: str) -> None:
         """See `EventStore`."""
@@ -107,16 +106,8 @@ class RedisEvents:
         """See `EventStore`."""
         self._server.close()
 
-    def _run(self, script: Any, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """A script for each (keys, arguments), in one round trip."""
-        with self._server.talking() as client:
-            if len(calls) == 1:
-                return [script(*calls[0], client=client)]
-            with client.pipeline(transaction=False) as pipeline:
-                for keys, arguments in calls:
-                    script(keys=keys, args=arguments, client=pipeline)
-                found: list[Any] = pipeline.execute()
-        return found
+    def _run(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        return self._server.run(_SCRIPTS[script], calls)
 
 
 def _event(space: str, event_id: str) -> str:

@@ -95,16 +95,30 @@ local function touch_all(names, time, event, stamp)  -- its place, and those of 
   end
 end
 
-local function enter(names, time, event)
-  redis.call('ZADD', names.events, time, event)
-  for _, each in ipairs(occurrences(time, event)) do
-    if each then redis.call('ZADD', names.texts, 0, each.at) end
-  end
-end
-
 local function forget_texts(names, time, event)
   for _, each in ipairs(occurrences(time, event)) do
     if each then redis.call('ZREM', names.texts, each.at) end
+  end
+end
+
+local function twin(names, time, event)  -- the same event with other content: next to it, in the order of bytes
+  local rank, identity = redis.call('ZRANK', names.events, event), string.sub(event, 1, 8 + struct.unpack('<I4', event))
+  for at = math.max(rank - 1, 0), rank + 1 do
+    local found = redis.call('ZRANGE', names.events, at, at, 'WITHSCORES')
+    local same = #found > 0 and at ~= rank and string.sub(found[1], 1, #identity) == identity
+    if same and tonumber(found[2]) == tonumber(time) then return found[1] end
+  end
+end
+
+local function enter(names, time, event, stamp)  -- in place of what is left of it from before its name expired
+  local old = redis.call('ZADD', names.events, time, event) == 1 and twin(names, time, event)
+  if old then
+    redis.call('ZREM', names.events, old)
+    forget_texts(names, tonumber(time), old)
+    if is_hot(names) then touch_all(names, tonumber(time), old, stamp) end
+  end
+  for _, each in ipairs(occurrences(time, event)) do
+    if each then redis.call('ZADD', names.texts, 0, each.at) end
   end
 end
 
@@ -246,22 +260,31 @@ end
 return {1, rows, nodes, newest, redis.call('GET', KEYS[6])}
 """
 PARTS = """
--- KEYS: the names of a key. ARGV: most, level and number of a bucket
-local names, level, number = names_at(1), tonumber(ARGV[2]), tonumber(ARGV[3])
-local value = redis.call('HGET', names.tree, field_of(level, number))
-if not value then return {} end
-if is_split(value) then
-  local children = {}
-  for _, child in ipairs(children_of(names, level, number)) do
-    for _, part in ipairs({SHIFTS[child[1]], whole(child[2]), child[3]}) do children[#children + 1] = part end
+-- KEYS: the names of a key. ARGV: most, level and number of each bucket
+local names, most, answers = names_at(1), tonumber(ARGV[1]), {}
+
+local function parts(level, number)
+  local field = field_of(level, number)
+  local value = redis.call('HGET', names.tree, field)
+  if not value then return {} end
+  local kept, stamp = redis.call('HGET', names.sums, field), string.sub(value, 2) .. ';'
+  if kept and string.sub(kept, 1, #stamp) == stamp then return {value, string.sub(kept, #stamp + 1)} end
+  if is_split(value) then
+    local children = {}
+    for _, child in ipairs(children_of(names, level, number)) do
+      for _, part in ipairs({SHIFTS[child[1]], whole(child[2]), child[3]}) do children[#children + 1] = part end
+    end
+    return {value, false, children}
   end
-  return {value, children}
+  local from, to = whole(number * 2 ^ SHIFTS[level]), '(' .. whole((number + 1) * 2 ^ SHIFTS[level])
+  if level < #SHIFTS and redis.call('ZCOUNT', names.events, from, to) > most then return {value, false, {}} end
+  local rows = {}
+  with_earlier(names, redis.call('ZRANGEBYSCORE', names.events, from, to, 'WITHSCORES'), rows)
+  return {value, false, {}, rows}
 end
-local from, to = whole(number * 2 ^ SHIFTS[level]), '(' .. whole((number + 1) * 2 ^ SHIFTS[level])
-if level < #SHIFTS and redis.call('ZCOUNT', names.events, from, to) > tonumber(ARGV[1]) then return {value, {}} end
-local rows = {}
-with_earlier(names, redis.call('ZRANGEBYSCORE', names.events, from, to, 'WITHSCORES'), rows)
-return {value, {}, rows}
+
+for i = 2, #ARGV, 2 do answers[#answers + 1] = parts(tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
+return answers
 """
 KEEP = """
 -- KEYS: the names of a key. ARGV: bucket, stamp and content of each
@@ -298,10 +321,16 @@ expire_before(names_at(1), ARGV[1], ARGV[2])
 ADD = """
 -- KEYS: the event, the names of each of its keys.
 -- ARGV: milliseconds to live, before, stamp, bulk, payload, time and event for each key
-if not redis.call('SET', KEYS[1], ARGV[5], 'NX', 'PX', ARGV[1]) then return 0 end
+if not redis.call('SET', KEYS[1], ARGV[5], 'NX', 'PX', ARGV[1]) then
+  if ARGV[4] == '1' then  -- a mark that is set with it says that all of it is there
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+    for first = 2, #KEYS, 5 do live(names_at(first), ARGV[1]) end
+  end
+  return 0
+end
 for i = 0, (#ARGV - 5) / 2 - 1 do
   local names, time, event = names_at(2 + 5 * i), tonumber(ARGV[6 + 2 * i]), ARGV[7 + 2 * i]
-  enter(names, ARGV[6 + 2 * i], event)
+  enter(names, ARGV[6 + 2 * i], event, ARGV[3])
   if is_hot(names) then touch_all(names, time, event, ARGV[3]) end
   if ARGV[4] == '0' then expire_before(names, ARGV[2], ARGV[3]) end
   live(names, ARGV[1])
@@ -312,14 +341,14 @@ CHANGE = """
 -- KEYS: the event, the names of each key. ARGV: payload before and after, milliseconds to live, stamp,
 -- (time and event before, time and event after) of each key, empty where it is not there
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 for i = 0, (#ARGV - 4) / 4 - 1 do
   local names, at = names_at(2 + 5 * i), 5 + 4 * i
   local old, new = ARGV[at + 1], ARGV[at + 3]
   local left = old ~= '' and redis.call('ZREM', names.events, old) == 1
   if left then forget_texts(names, tonumber(ARGV[at]), old) end
   local entered = new ~= '' and (left or ARGV[at] ~= ARGV[at + 2])
-  if entered then enter(names, ARGV[at + 2], new) end
+  if entered then enter(names, ARGV[at + 2], new, ARGV[4]) end
   if is_hot(names) then
     if left then touch_all(names, tonumber(ARGV[at]), old, ARGV[4]) end
     if entered then touch_all(names, tonumber(ARGV[at + 2]), new, ARGV[4]) end

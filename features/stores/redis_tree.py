@@ -47,10 +47,12 @@ def parts_of(node: Node, answer: Sequence[Any]) -> Parts:
     """What `PARTS` says."""
     if not answer:
         return Parts(None)
-    now = _node(node.place, node.shift, node.number, answer[0])
+    now, content, *below = _node(node.place, node.shift, node.number, answer[0]), *answer[1:]
+    if content is not None:
+        return Parts(now, content=content)
     if now.split:
-        return Parts(now, list(_nodes(node.place, answer[1])))
-    return Parts(now, (), *_rows(answer[2])) if len(answer) > 2 else Parts(now)
+        return Parts(now, list(_nodes(node.place, below[0])))
+    return Parts(now, (), *_rows(below[1])) if len(below) > 1 else Parts(now)
 
 
 def pack(event_id: str, numbers: bytes, texts: str) -> bytes:

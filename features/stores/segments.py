@@ -23,6 +23,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -136,17 +137,25 @@ def unpacked(shape: ViewShape, value: bytes | None) -> PackedRow | None:
 
 def merged(value: bytes | None, segment: bytes) -> bytes:
     """The value with a segment in it, unless it holds a newer one of the view, by (event time, created time)."""
-    new = HEAD.unpack_from(segment)
-    for at, end, view, _, event_time, created in segments(value or b""):
-        if view == new[0]:
-            held = value or b""
-            return held if (event_time, created) > new[3:] else held[:at] + segment + held[end:]
-    return (value or b"") + segment
+    held, new = value or b"", HEAD.unpack_from(segment)
+    at, end, times = _find(held, new[0])
+    return held if times and times > new[3:] else held[:at] + segment + held[end:]
 
 
 def without(value: bytes, view: bytes) -> bytes:
     """The value with the segment of a view taken out."""
-    return b"".join(value[at:end] for at, end, found, *_ in segments(value) if found != view)
+    at, end, _ = _find(value, view)
+    return value[:at] + value[end:]
+
+
+def _find(value: bytes, view: bytes) -> tuple[int, int, tuple[int, int] | None]:
+    """Start, end and times of a view's segment; for one that is not there, what is damaged, at the end of the value."""
+    end = 0
+    with suppress(FeatureError):  # whatever is written anew takes the place of damaged bytes
+        for at, end, found, _, event_time, created in segments(value):
+            if found == view:
+                return at, end, (event_time, created)
+    return end, len(value), None
 
 
 def segments(value: bytes) -> Iterator[tuple[int, int, bytes, bytes, int, int]]:
@@ -232,5 +241,5 @@ def _damaged() -> FeatureError:
     return FeatureError(
         "a damaged value in the online store",
         expected="segments as `features.stores.segments` describes them",
-        fix="drop the view and run `risk features materialize`",
+        fix="run `risk features materialize --full`",
     )

@@ -29,7 +29,7 @@ SELECT number, stamp, split FROM activity_bucket
 WHERE stream = ? AND key = ? AND shift = ? AND number BETWEEN ? AND ? ORDER BY number
 """
 _AT = "WHERE stream = ? AND key = ? AND shift = ? AND number = ?"
-CONTENT = f"SELECT content FROM activity_content {_AT} AND stamp = ?"
+_CONTENT = f"SELECT content FROM activity_content {_AT} AND stamp = ?"
 KEEP = f"""
 INSERT OR REPLACE INTO activity_content
 SELECT stream, key, shift, number, stamp, ? FROM activity_bucket {_AT} AND stamp = ?
@@ -103,6 +103,11 @@ class Reader:
             found = Parts(node, (), rows, self._earlier(node.place, rows))
         self._memory.put(node, found, size=500 + 300 * len(found.children) + 300 * len(found.rows or ()))
         return found
+
+    def kept(self, node: Node) -> Parts | None:
+        """What was kept of a bucket at its stamp."""
+        row = self._connection.execute(_CONTENT, (*node.at, node.stamp)).fetchone()
+        return Parts(node, content=row[0]) if row else None
 
     def now(self, node: Node) -> Node | None:
         """The bucket in this snapshot."""
@@ -241,15 +246,3 @@ def _occurrences(rows: Sequence[MemberRow]) -> Iterator[tuple[str, str, str, int
         for text in _texts(packed):
             if text is not None:
                 yield stream, key, text, time, event_id
-
-
-def prune(connection: sqlite3.Connection, streams: str, before: int) -> None:
-    """All events older than `before` were deleted, of all keys of the streams that match."""
-    connection.execute("DELETE FROM activity_text WHERE stream GLOB ? AND time < ?", (streams, before))
-    for table in ("bucket", "content"):
-        gone = f"DELETE FROM activity_{table} WHERE stream GLOB ? AND number < (? >> shift)"
-        connection.execute(gone, (streams, before))
-    connection.execute(
-        "UPDATE activity_bucket SET stamp = ? WHERE stream GLOB ? AND number = (? >> shift)",
-        (new_stamp(), streams, before),
-    )

@@ -75,6 +75,63 @@ def test_outcomes_are_counted_in_the_event_table_only() -> None:
     assert [path for path, *_ in contradictions(raw)] == ["aggregates.5.table"]
 
 
+def counted_again(part: dict[str, Any], *, table: dict[str, Any] | None = None) -> list[str]:
+    """Paths of what is wrong with an aggregate over another name of the event table of `credit` or `fraud`."""
+    raw = changed("aggregates.+", {"table": "again", "functions": ["count"], "windows": ["7d"], "name": "again"} | part)
+    raw["label"]["known"] = "noted"
+    raw["protected"] = {"gender": {"type": "category", "column": "sex"}}
+    raw["tables"]["again"] = table or raw["tables"]["transactions"]
+    return [path.removeprefix("aggregates.5.") for path, *_ in contradictions(raw)]
+
+
+@pytest.mark.parametrize(
+    ("part", "path"),
+    [
+        ({"where": "tx_fraud = 1"}, "where"),
+        ({"where": 'tx_amount > 1 AND "sex" IN (1)'}, "where"),
+        ({"where": "noted IS NOT NULL"}, "where"),
+        ({"column": "noted"}, "column"),
+        ({"column": "sex"}, "column"),
+        ({"column": "tx_fraud", "delay": "7d"}, "table"),
+    ],
+)
+def test_the_event_table_by_another_name_shows_nothing_hidden(part: dict[str, Any], path: str) -> None:
+    assert counted_again({"entity": "customer"} | part) == [path]
+
+
+def test_the_event_table_by_another_name_may_be_counted() -> None:
+    assert counted_again({"entity": "customer", "where": "tx_amount > 1"}) == []
+    assert counted_again({"entity": "customer", "where": "tx_amount > 1 AND"}) == [], "reported where it is compiled"
+
+
+@pytest.mark.parametrize("path", ["./handbook_transactions.parquet", "x/../handbook_transactions.parquet/"])
+def test_a_path_is_compared_by_where_it_leads(path: str) -> None:
+    assert counted_again({"entity": "customer", "column": "sex"}, table={"path": path, "time": "t"}) == ["column"]
+
+
+def test_rows_of_a_database_are_compared_by_address_and_query() -> None:
+    raw = changed("views.past", {"table": "again", "entity": "customer", "ttl": "30d", "columns": {"tx_fraud": {}}})
+    raw["tables"]["transactions"] = {"url": "sqlite:///a.db", "query": "SELECT * FROM events"}
+    raw["event"]["time"] = None
+    for query, paths in (("SELECT *\n  FROM events", ["views.past.columns.tx_fraud"]), ("SELECT 1", [])):
+        raw["tables"]["again"] = {"url": "sqlite:///a.db", "query": query}
+        assert [path for path, *_ in contradictions(raw) if path.startswith("views")] == paths
+
+
+@pytest.mark.parametrize("name", ["derived", "request", "customer_aggregates"])
+def test_a_view_is_not_called_like_what_feast_has_besides(name: str) -> None:
+    view = {"table": "transactions", "entity": "customer", "ttl": "30d", "columns": {"tx_amount": {}}}
+    assert "Feast knows" in found(f"views.{name}", view)[f"views.{name}"]
+
+
+def test_entities_that_read_like_a_pair_are_refused() -> None:
+    part = {"functions": ["count"], "windows": ["3h"]}
+    raw = changed("aggregates.+", part | {"entity": ["customer", "terminal"], "name": "pair"})
+    raw["entities"]["customer_terminal"] = "pair_id"
+    raw["aggregates"].append(part | {"entity": "customer_terminal", "name": "one"})
+    assert [path for path, *_ in contradictions(raw)] == ["aggregates.6.entity"]
+
+
 def test_a_delay_below_the_maturity_would_never_see_an_outcome() -> None:
     part = {"entity": "customer", "column": "tx_fraud", "functions": ["sum"], "windows": ["7d"], "delay": "1d"}
     assert "label.maturity (7d)" in found("aggregates.+", part)["aggregates.5.delay"]

@@ -66,6 +66,18 @@ class Made:
     def at(self, seconds: float) -> datetime:
         return self.start + timedelta(seconds=seconds)
 
+    @staticmethod
+    def loads_at(now: datetime, patch: pytest.MonkeyPatch) -> None:
+        """From here on tables are loaded as if it were `now`."""
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, _: Any = None) -> datetime:  # type: ignore[override]
+                return now
+
+        for module in ("kept", "loads"):
+            patch.setattr(f"features.intake.{module}.datetime", Clock)
+
     def payments(self, rows: list[Mapping[str, Any]], *, file: str = "payments.parquet") -> None:
         """Write payments; each row gives what differs from the default, `at` is in seconds after the start."""
         full = [

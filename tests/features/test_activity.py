@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from configs.settings import Settings
 from configs.use_case import UseCase
 from features.request import Outcome, ScoringRequest
 from features.state.activity import Activity
+from features.stores.connections import SqliteFile
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -121,6 +124,37 @@ def test_seeding_again_adds_nothing_but_takes_over_outcomes(activity: Activity) 
     assert (later["terminal_is_fraud_sum_1d"], later["terminal_is_fraud_count_1d"]) == (30.0, 30.0)
 
 
+def test_outcomes_of_a_batch_are_taken_over_in_one_transaction(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = aggregate(entity="terminal", column="is_fraud", functions=("sum",), windows=("1d",))
+    history = [event(f"E{index}", index) for index in range(30)]
+    with closing(Activity(use_case_with(settings, part), settings)) as state:
+        state.seed([(request, Outcome(None, None)) for request in history])
+        real, begun = SqliteFile.writing, []
+        monkeypatch.setattr(SqliteFile, "writing", lambda file: begun.append(file) or real(file))
+        state.seed([(request, Outcome(1, START)) for request in history])
+        assert len(begun) == 4  # to add, to take over, to prune members and events
+        assert state.values(event("L", 100))["terminal_is_fraud_sum_1d"] == 30.0
+
+
+@pytest.mark.parametrize("newer", [0, 1])
+def test_an_older_outcome_never_takes_the_place_of_a_newer_one(activity: Activity, newer: int) -> None:
+    early, late = START + timedelta(minutes=10), START + timedelta(minutes=20)
+    history = [(event("E1", 0), Outcome(1 - newer, early))]
+    activity.seed(history)
+    activity.outcome("E1", newer, late)
+    activity.seed(history)
+    assert activity.values(event("E2", 100))["terminal_is_fraud_sum_1d"] == float(newer)
+
+
+@pytest.mark.parametrize("amount", [1.1e13, -1e200])
+def test_a_value_too_large_for_exact_sums_is_refused_before_it_is_kept(activity: Activity, amount: float) -> None:
+    with pytest.raises(FeatureError, match="too large for exact sums"):
+        activity.record(event("E1", 0, amount=amount))
+    assert activity.values(event("E2", 1))["card_amount_count_1h"] == 1.0
+
+
 def test_recording_again_does_not_forget_an_outcome(activity: Activity) -> None:
     activity.record(event("E1", 0))
     activity.outcome("E1", 1, START)
@@ -211,3 +245,40 @@ def test_events_of_another_table_enter_by_seeding(online: Settings) -> None:
 def test_a_column_that_a_request_lacks_is_named(settings: Settings) -> None:
     with pytest.raises(FeatureError, match="amuont"):
         Activity(use_case_with(settings, aggregate(column="amuont", functions=("sum",))), settings)
+
+
+def stored(settings: Settings) -> dict[str, int]:
+    """Rows of events from before the second month, in each table that holds one for each."""
+    before = int((START + timedelta(days=30)).timestamp() * 1e6)
+    with closing(sqlite3.connect(settings.online_db)) as database:
+        query = "SELECT count(*) FROM activity_{} WHERE time < ?"
+        return {
+            name: database.execute(query.format(name), (before,)).fetchone()[0] for name in ("event", "member", "text")
+        }
+
+
+def of_month(month: int, keys: int) -> list[ScoringRequest]:
+    """One event of each of so many cards."""
+    return [event(f"{month}E{n}", 60 * 24 * 60 * month, entities={"card": f"{month}C{n}"}) for n in range(keys)]
+
+
+def test_keys_that_never_come_again_are_dropped_a_few_at_a_time(settings: Settings) -> None:
+    part = aggregate(column="device", functions=("distinct",))
+    with closing(Activity(use_case_with(settings, part), settings)) as state:
+        state.record_many(of_month(0, 60))
+        assert stored(settings) == {"event": 60, "member": 60, "text": 60}
+        left = []
+        for request in of_month(1, 40):
+            state.record(request)
+            left.append(stored(settings)["member"])
+        assert stored(settings) == {"event": 0, "member": 0, "text": 0}
+    assert max(before - after for before, after in pairwise([60, *left])) <= 4
+
+
+def test_loading_drops_what_is_old_in_slices(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("features.stores.sqlite_activity.TURN", 7)
+    part = aggregate(column="device", functions=("distinct",))
+    with closing(Activity(use_case_with(settings, part), settings)) as state:
+        for month in (0, 1):
+            state.seed([(request, Outcome(None, None)) for request in of_month(month, 50)])
+    assert stored(settings) == {"event": 0, "member": 0, "text": 0}

@@ -133,6 +133,24 @@ def test_columns_are_described_with_type_unit_range_values_and_privacy(made) -> 
     assert rows["payment_id"]["unique"]
 
 
+def test_a_summed_column_takes_no_value_that_exact_sums_cannot_hold(made) -> None:
+    part = {"entity": "card", "column": "amount", "functions": ["mean"], "windows": ["1d"], "decimals": 2}
+    tables = LENIENT | {"logins": {"path": "logins.parquet", "time": "at", "rejects": 0.9}}
+    use_case = made.use_case(
+        tables=tables, aggregates=[part, part | {"table": "logins", "name": "logged"}], request={"amount": {"min": 0}}
+    )
+    for table, lowest in (("payments", 0.0), ("logins", -1e13)):
+        column = next(each for each in contract_of(use_case, table).columns if each.name == "amount")
+        assert column.contract is not None
+        assert (column.contract.min, column.contract.max) == (lowest, 1e13)
+    made.payments([{"amount": 1e13}, {"amount": 1.1e13}])
+    rows = pd.DataFrame({"card_id": ["c1", "c1"], "at": [made.at(0), made.at(1)], "amount": [-1e13, 1e200]})
+    made.write(rows, "logins.parquet")
+    for table in ("payments", "logins"):
+        load = loaded(use_case, table, made.settings)
+        assert list(load.reasons) == [("amount", "is above 1e+13", 1)]
+
+
 def test_the_digest_changes_with_what_is_loaded_and_not_with_the_threshold(made) -> None:
     def digest(**changes: Any) -> str:
         return contract_of(made.use_case(**changes), "payments").digest

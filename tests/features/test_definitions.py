@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from feast.repo_config import load_repo_config
 
-from features.backfill import parquet_path, repository_folder
-from features.definitions import derive, opened
+from features.backfill import backfill, parquet_path, repository_folder
+from features.definitions import derive, opened, write_repository
+from features.frame import training_frame
 from features.online import OnlineFeatures
 from features.store import FeatureStore
 from features.traffic import history
@@ -129,6 +131,23 @@ def test_the_plain_feast_command_line_works_on_the_repository(ready) -> None:
     assert all(name in listed for name in ("profile", "card_aggregates", "card_device_aggregates", "derived"))
 
 
+def test_passwords_stay_out_of_the_repository_or_with_its_owner(ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the environment is named, and Feast reads it; an address from elsewhere is its owner's to read."""
+    urls = {"database_url": "postgresql://risk:s3cret@db/risk", "redis_url": "redis://:s3cret@cache"}
+    settings = ready.settings.model_copy(update=urls)
+    use_case = ready.use_case(**CHANGES)
+    path = write_repository(use_case, settings) / "feature_store.yaml"
+    assert "path: postgresql+psycopg://risk:s3cret@db/risk" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    for name, url in urls.items():
+        monkeypatch.setenv(f"RISK_{name.upper()}", url)
+    write_repository(use_case, settings)
+    assert "s3cret" not in path.read_text()
+    config = load_repo_config(path.parent, path)
+    assert config.registry.path == "postgresql+psycopg://risk:s3cret@db/risk"
+    assert config.online_store.redis_url == urls["redis_url"]
+
+
 def test_backfill_is_skipped_until_data_or_definitions_change(ready) -> None:
     store = FeatureStore(ready.use_case(**CHANGES), ready.settings)
     first = store.backfill()
@@ -138,6 +157,50 @@ def test_backfill_is_skipped_until_data_or_definitions_change(ready) -> None:
     assert FeatureStore(fewer, ready.settings).backfill()["skipped"] is False
     ready.payments([{}, {}])
     assert FeatureStore(fewer, ready.settings).backfill()["skipped"] is False
+
+
+def test_an_interrupted_backfill_is_not_a_complete_one(ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back to the definitions of before: the old stamp must not vouch for files that were half replaced."""
+    store = FeatureStore(ready.use_case(**CHANGES), ready.settings)
+    store.backfill()
+    fewer = FeatureStore(ready.use_case(**CHANGES | {"aggregates": CHANGES["aggregates"][:1]}), ready.settings)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("features.backfill.build", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fewer.backfill()
+    monkeypatch.undo()
+    assert store.backfill()["skipped"] is False
+
+
+def test_backfill_writes_again_when_a_row_is_no_longer_in_the_future(made, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    made.payments([{"paid_at": now - timedelta(days=1, seconds=index)} for index in range(201)])
+    payments = pd.read_parquet(made.settings.data / "payments.parquet")
+    payments.loc[200, "paid_at"] = pd.Timestamp(now + timedelta(minutes=6)).as_unit("us")
+    made.write(payments, "payments.parquet")
+    use_case = made.use_case(aggregates=CHANGES["aggregates"][:1])
+    assert backfill(use_case, made.settings)["rows"] == {"card_aggregates": 200}
+    made.loads_at(now + timedelta(hours=1), monkeypatch)
+    again = backfill(use_case, made.settings)
+    assert (again["skipped"], again["rows"]) == (False, {"card_aggregates": 201})
+
+
+def test_peers_with_values_of_their_own_have_none_in_feast(made) -> None:
+    """Feast keeps one row a key and time, and could serve the ratio of one payment for the other."""
+    rows = [{"at": 0, "amount": 30.0}, {"at": 1, "amount": 20.0}, {"at": 1, "amount": 40.0}, {"at": 2, "amount": 10.0}]
+    made.payments([*rows, {"at": 3, "amount": 25.0}, {"at": 3, "amount": 25.0}])
+    part = {"entity": "card", "column": "amount", "functions": ["sum", "ratio", "deviation"], "windows": ["1h"]}
+    use_case = made.use_case(aggregates=[part])
+    backfill(use_case, made.settings)
+    found = pd.read_parquet(parquet_path(repository_folder(use_case, made.settings), "card_aggregates"))
+    frame = training_frame(use_case, made.settings).features
+    assert list(frame["card_amount_ratio_1h"][:4]) == [1.0, 20 / 30, 40 / 30, 0.4]
+    assert list(found["card_amount_sum_1h"]) == [30.0, 90.0, 100.0, 150.0]
+    np.testing.assert_array_equal(found["card_amount_ratio_1h"], [1.0, np.nan, 0.4, frame["card_amount_ratio_1h"][5]])
+    np.testing.assert_array_equal(found["card_amount_deviation_1h"].isna(), [True, True, False, False])
 
 
 def test_backfilled_times_are_utc_and_keys_are_text(ready) -> None:
@@ -202,14 +265,14 @@ def test_derived_columns_on_demand_take_lists() -> None:
 
 
 def test_ttl_of_backfilled_aggregates_ends_at_the_event(ready) -> None:
-    """A window is wrong a second later, so Feast never serves it for another moment."""
+    """A window is wrong a moment later, so Feast never serves it for another one."""
     use_case = ready.use_case(**CHANGES)
     store = FeatureStore(use_case, ready.settings)
     store.backfill()
     store.apply()
     frame = store.training_frame()
     later = entity_rows(frame)[["card_id", "event_timestamp"]].dropna()
-    later["event_timestamp"] += timedelta(minutes=5)
+    later["event_timestamp"] += timedelta(microseconds=2)
     with opened(repository_folder(use_case, ready.settings)) as feast:
         found = feast.get_historical_features(
             entity_df=later, features=["card_aggregates:card_amount_count_1h"]

@@ -22,7 +22,8 @@ from configs.use_case import UseCase
 from features.diff import Diff, live, replay
 from features.materialize import materialize
 from features.online import OnlineFeatures
-from features.replay import Replay
+from features.replay import Replay, replaying
+from features.store import FeatureStore
 from features.stores.connections import RedisServer
 from features.stores.packed import open_packed
 from features.stores.segments import PackedRow, shapes_of
@@ -130,6 +131,26 @@ def test_a_replay_of_honest_history_differs_nowhere(world: World) -> None:
     assert found.by_feature() == {}
 
 
+def test_an_outcome_that_came_after_the_state_forgot_its_event_differs_nowhere(world: World) -> None:
+    told = world.use_case.label.model_copy(update={"known": "known_at"})
+    world.use_case = world.use_case.model_copy(update={"label": told})
+    world.profiles([("c1", 0, None, 1.0, None)])
+    world.logins([("c1", 0)])
+    days = 24 * HOUR
+    world.payments([{"at": at, "card_id": "c1", "is_fraud": int(not at)} for at in (0, 5 * days + HOUR)])
+    table = pd.read_parquet(world.settings.data / "payments.parquet")
+    table["known_at"] = [world.at(5 * days), world.at(20 * days)]
+    table.to_parquet(world.settings.data / "payments.parquet")
+    frame = FeatureStore(world.use_case, world.settings).training_frame()
+    assert list(frame.features["told_count_3h"]) == [0.0, 1.0]
+    assert replay(world.use_case, world.settings).differences == ()
+    materialize(world.use_case, world.settings)
+    with closing(OnlineFeatures(world.use_case, world.settings)) as online:
+        request, _ = list(history(world.use_case, world.settings, start=world.at(days), end=None))[-1]
+        vector = online.read(request)
+    assert vector.values["told_count_3h"] == 1.0  # noqa: PD011
+
+
 def features(world: World) -> list[str]:
     from features.vector import features_of
 
@@ -142,6 +163,18 @@ def test_a_replay_leaves_nothing_behind(world: World) -> None:
     if world.settings.redis_url:
         with closing(RedisServer(world.settings.redis_url)) as server:
             assert not list(server.client.scan_iter(match="risk:replay-*"))
+
+
+def test_what_a_killed_replay_leaves_on_redis_expires(made: Any, redis_url: str) -> None:
+    world = World(made, redis_url).typical()
+    with replaying(world.use_case, world.settings) as told, closing(RedisServer(redis_url)) as server:
+        told.advance(2**51)
+        told.record(list(history(world.use_case, world.settings, start=world.at(0), end=None)))
+        pattern = f"risk:{told._alias.name}:*"
+        left = {key: server.client.pttl(key) for key in server.client.scan_iter(match=pattern, count=1000)}
+    assert any(b":vectors" in key for key in left)
+    assert any(b":event:" in key for key in left)
+    assert min(left.values()) > 0
 
 
 def test_a_sample_is_drawn_by_its_seed(world: World) -> None:

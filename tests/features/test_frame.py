@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +14,8 @@ import pytest
 from configs.errors import FeatureError
 from configs.loading import load_use_case
 from configs.settings import Settings
-from features.frame import definition_hash, event_values, training_frame
+from features.backfill import backfill
+from features.frame import content_hash, definition_hash, event_values, training_frame
 from features.vector import features_of
 
 AGGREGATES = [
@@ -88,6 +94,22 @@ def test_views_are_renamed_cleaned_and_expire(made) -> None:
     np.testing.assert_array_equal(frame["profile__score"], [5.0, np.nan, np.nan, np.nan])
     assert list(frame["profile__tier"]) == ["gold", "gold", None, None]
     np.testing.assert_array_equal(frame["age"], [2.0, 26.0, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("ours", [["1", "2"], [1, 2], [1.0, 2.0], [Decimal("1.00"), Decimal("2.00")]])
+@pytest.mark.parametrize("theirs", [["1", "2"], [1, 2], [1.0, 2.0], [Decimal("1.0"), Decimal("2.0")]])
+def test_keys_join_whatever_type_they_are_kept_as(made, ours: list[Any], theirs: list[Any]) -> None:
+    made.payments([{"at": 5, "card_id": key} for key in ours])
+    profiles(made, [{"at": 0, "card_id": key, "points": float(index)} for index, key in enumerate(theirs)])
+    frame = training_frame(made.use_case(views=VIEWS), made.settings)
+    assert list(frame.events["card"]) == ["1", "2"]
+    assert list(frame.features["profile__score"]) == [0.0, 1.0]
+
+
+def test_decimal_codes_read_as_numbers_do(made) -> None:
+    made.payments([{"channel": Decimal(code)} for code in ("1.50", "2.00", "-0.10", "10.00")])
+    frame = training_frame(made.use_case(request={"channel": {"type": "category"}}), made.settings)
+    assert list(frame.features["channel"]) == ["1.5", "2", "-0.1", "10"]
 
 
 def test_a_derived_column_may_use_an_earlier_one(made) -> None:
@@ -207,8 +229,63 @@ def test_the_values_of_one_event_are_its_row_of_the_frame(made) -> None:
     use_case = made.use_case(aggregates=AGGREGATES)
     found = event_values(use_case, made.settings, "p001")
     assert (found["card_amount_count_1h"], found["card_amount_mean_1h"]) == (2.0, 20.0)
-    with pytest.raises(FeatureError, match="no event 'p9'"):
+    with pytest.raises(FeatureError, match="no event 'p9'") as caught:
         event_values(use_case, made.settings, "p9")
+    assert caught.value.fix
+
+
+AGAIN = {"table": "again", "entity": "card", "functions": ["count"], "windows": ["1d"], "name": "again"}
+
+
+@pytest.mark.parametrize("part", [{"where": "is_fraud = 1"}, {"where": "gender = 1"}, {"column": "gender"}])
+@pytest.mark.parametrize("linked", ["symlink_to", "hardlink_to"])
+def test_the_event_file_by_another_name_does_not_leak_into_aggregates(made, part, linked: str) -> None:
+    made.payments([{"gender": 1.0}, {"gender": 0.0}])
+    getattr(made.settings.data / "linked.parquet", linked)(made.settings.data / "payments.parquet")
+    tables = {
+        "payments": {"path": "payments.parquet", "time": "paid_at"},
+        "again": {"path": "linked.parquet", "time": "paid_at"},
+    }
+    use_case = made.use_case(tables=tables, aggregates=[AGAIN | part], protected={"gender": {}})
+    with pytest.raises(FeatureError, match=r"aggregates\.0\.(where|column) names '(is_fraud|gender)', over the event"):
+        training_frame(use_case, made.settings)
+    harmless = made.use_case(tables=tables, aggregates=[AGAIN | {"where": "amount > 1"}], protected={"gender": {}})
+    assert list(training_frame(harmless, made.settings).features["again_count_1d"]) == [1.0, 2.0]
+
+
+def test_the_event_file_by_another_name_does_not_leak_into_views(made) -> None:
+    made.payments([{}, {}])
+    (made.settings.data / "again").mkdir()
+    (made.settings.data / "again" / "part.parquet").symlink_to(made.settings.data / "payments.parquet")
+    tables = {
+        "payments": {"path": "payments.parquet", "time": "paid_at"},
+        "again": {"path": "again", "time": "paid_at"},
+    }
+    views = {"past": {"table": "again", "entity": "card", "ttl": "1d", "columns": {"was": {"column": "is_fraud"}}}}
+    with pytest.raises(FeatureError, match=r"views\.past\.columns\.was names 'is_fraud'"):
+        training_frame(made.use_case(tables=tables, views=views), made.settings)
+
+
+def test_the_hash_tells_frames_of_the_same_files_apart(made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that lies in the future today is one of the frame tomorrow."""
+    now = datetime.now(UTC)
+    made.payments([{"paid_at": now - timedelta(days=1)}] * 200 + [{"paid_at": now + timedelta(minutes=6)}])
+    use_case = made.use_case(event={"table": "payments", "time": "paid_at"})
+    before = training_frame(use_case, made.settings)
+    made.loads_at(now + timedelta(hours=1), monkeypatch)
+    after = training_frame(use_case, made.settings)
+    assert (len(before.events), len(after.events)) == (200, 201)
+    assert before.data_hash != after.data_hash == content_hash(use_case, made.settings)
+
+
+def test_an_overflow_is_explained_without_the_value(made) -> None:
+    made.payments([{"amount": 1e13}] * 20_000)
+    parts = [{"entity": "card", "column": "amount", "functions": ["std"], "windows": ["1d"]}]
+    use_case = made.use_case(aggregates=parts)
+    for computed in (training_frame, backfill):
+        with pytest.raises(FeatureError, match=r"2\*\*127 units") as caught:
+            computed(use_case, made.settings)
+        assert not re.search(r"\d{5}|\de\d", str(caught.value))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from configs.use_case import UseCase
 from features.request import Outcome, ScoringRequest
 from features.state.activity import Activity
 from features.state.buckets import Limits
+from features.stores import redis_activity, redis_scripts, sqlite_activity
+from features.stores.connections import RedisServer
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 COLD, HOT = Limits(hot=10**9), Limits(hot=50, cut=4, fill=16)
@@ -58,8 +60,17 @@ def online(request: pytest.FixtureRequest, settings: Settings) -> Settings:
 def world(online: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UseCase]:
     world = use_case(f"hot_{random.SystemRandom().randrange(10**9)}")
     yield world
-    with closing(Activity(world, online)) as state:
-        state.clear()
+    for name in (world.name, f"{world.name}_cold"):
+        with closing(Activity(use_case(name), online)) as state:
+            state.clear()
+
+
+@contextmanager
+def hot_and_cold(online: Settings, world: UseCase) -> Iterator[tuple[Activity, Activity]]:
+    """Two stores of their own: what is hot to one is answered from buckets by everybody."""
+    cold = use_case(f"{world.name}_cold")
+    with closing(Activity(world, online, limits=HOT)) as hot, closing(Activity(cold, online, limits=COLD)) as plain:
+        yield hot, plain
 
 
 def events(count: int, *, seed: int = 1) -> list[ScoringRequest]:
@@ -86,12 +97,15 @@ def test_buckets_give_what_the_events_give_while_events_and_outcomes_keep_enteri
     online: Settings, world: UseCase
 ) -> None:
     history, rng = events(700), random.Random(3)
-    with closing(Activity(world, online, limits=HOT)) as hot, closing(Activity(world, online, limits=COLD)) as cold:
-        hot.seed([(event, Outcome(None, None)) for event in history[:500]])
+    with hot_and_cold(online, world) as (hot, cold):
+        for state in (hot, cold):
+            state.seed([(event, Outcome(None, None)) for event in history[:500]])
         for number, (event, question) in enumerate(zip(history[500:], asked(200), strict=True)):
-            hot.record(event)
             told = history[rng.randrange(500 + number)]
-            hot.outcome(told.event_id, rng.randrange(2), told.event_time + timedelta(hours=rng.randrange(9)))
+            label, known = rng.randrange(2), told.event_time + timedelta(hours=rng.randrange(9))
+            for state in (hot, cold):
+                state.record(event)
+                state.outcome(told.event_id, label, known)
             if number % 5 == 0:
                 assert hot.values(question) == cold.values(question)
                 assert hot.values(event) == cold.values(event)
@@ -111,8 +125,9 @@ def test_what_buckets_add_up_to_outlives_the_process(online: Settings, world: Us
 def test_events_of_one_microsecond_are_no_special_case(online: Settings, world: UseCase) -> None:
     same = [ScoringRequest(each.event_id, START, each.entities, each.fields) for each in events(300)]
     question = ScoringRequest("A", START + timedelta(minutes=10), {"card": "C1", "device": "D1"}, {"amount": 1.0})
-    with closing(Activity(world, online, limits=HOT)) as hot, closing(Activity(world, online, limits=COLD)) as cold:
+    with hot_and_cold(online, world) as (hot, cold):
         hot.record_many(same)
+        cold.record_many(same)
         for time in (START, question.event_time, question.event_time - timedelta(microseconds=1)):
             asked_at = ScoringRequest("A", time, question.entities, question.fields)
             assert hot.values(asked_at) == cold.values(asked_at)
@@ -204,3 +219,38 @@ def test_what_is_dropped_leaves_no_buckets_and_no_texts(settings: Settings) -> N
             (kept, kept),
         ).fetchone()
     assert counts == (0, 0, 1)
+
+
+@pytest.mark.parametrize("limits", [HOT, COLD])
+def test_an_event_that_comes_again_after_its_name_expired_counts_once(
+    redis_url: str, settings: Settings, limits: Limits
+) -> None:
+    world = use_case(f"again_{random.SystemRandom().randrange(10**9)}")
+    online = settings.model_copy(update={"redis_url": redis_url})
+    history, told = events(120), events(120, seed=7)
+    again = [
+        ScoringRequest(old.event_id, old.event_time, new.entities, new.fields)
+        for old, new in zip(history, told, strict=True)
+    ]
+    with closing(Activity(world, online, limits=limits)) as state, closing(RedisServer(redis_url)) as server:
+        state.record_many(history)
+        state.values(asked(1)[0])
+        server.forget(f"risk:{world.name}:activity:*:event:*")
+        assert all(state.record_many(again))
+        found = [state.values(question) for question in asked(60)]
+        state.clear()
+        state.record_many(again)
+        assert found == [state.values(question) for question in asked(60)]
+        state.clear()
+
+
+def test_sums_that_cannot_be_kept_are_added_up_again(
+    online: Settings, world: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_activity, "KEEP", "INSERT INTO a_full_disk VALUES (1)")
+    monkeypatch.setitem(redis_activity._SCRIPTS, redis_scripts.KEEP, "return redis.error_reply('OOM')")
+    with hot_and_cold(online, world) as (hot, cold):
+        for state in (hot, cold):
+            state.record_many(events(300))
+        for question in asked(20):
+            assert hot.values(question) == cold.values(question)

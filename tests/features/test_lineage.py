@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from configs.errors import FeatureError
+from configs.console import application
+from configs.errors import FeatureError, RiskError
 from configs.loading import load_use_case
 from configs.settings import Settings
+from features.inspect_cli import mount
 from features.lineage import fed_by, lineage, lineage_of
 from features.vector import features_of
 
@@ -40,14 +43,30 @@ def test_an_aggregate_of_outcomes_also_reads_when_they_were_known(settings: Sett
     assert "transactions.outcome_at (known since)" in columns(fraud, "terminal_fraud_mean_7d")
 
 
-def test_a_view_reads_its_times(settings: Settings) -> None:
+def test_a_view_reads_its_times_and_those_of_the_event(settings: Settings) -> None:
     fraud = load_use_case("fraud", settings)
     assert columns(fraud, "profile__tenure_days") == {
         "customers.tenure_days",
         "customers.customer_id (key)",
         "customers.valid_from (time)",
         "customers.created_at (known since)",
+        "transactions.customer_id (key)",
+        "transactions.tx_time (time)",
     }
+
+
+def test_rows_of_another_table_are_found_by_the_events_key_and_time(made: Any) -> None:
+    part = {"table": "profiles", "entity": "card", "functions": ["count"], "windows": ["1d"], "where": "points > 1"}
+    use_case = made.use_case(aggregates=[part | {"name": "rows"}])
+    assert columns(use_case, "rows_count_1d") == {
+        "profiles.card_id (key)",
+        "profiles.valid_from (time)",
+        "profiles.created_at (known since)",
+        "profiles.points (filter)",
+        "payments.card_id (key)",
+        "payments.paid_at (time)",
+    }
+    assert fed_by(use_case, "payments.card_id") == fed_by(use_case, "payments.paid_at") == ["rows_count_1d"]
 
 
 def test_a_derived_column_is_traced_through_the_features_it_uses(settings: Settings) -> None:
@@ -69,3 +88,31 @@ def test_unknown_names_get_the_nearest(settings: Settings) -> None:
         lineage(fraud, "amuont")
     with pytest.raises(FeatureError, match=r"did you mean 'transactions\.amount'"):
         fed_by(fraud, "transactions.amounts")
+
+
+def test_a_column_that_is_read_for_something_else_feeds_nothing(made: Any) -> None:
+    assert fed_by(made.use_case(), "payments.is_fraud") == []
+    assert fed_by(made.use_case(), "payments.payment_id") == []
+
+
+APP = application("features")
+mount(APP)
+
+
+def said(*words: str) -> RiskError:
+    """What `risk features <words>` refuses with."""
+    found = CliRunner().invoke(APP, list(words))
+    assert isinstance(found.exception, RiskError), found.output
+    assert found.exception.fix
+    return found.exception
+
+
+def test_a_column_that_feeds_nothing_is_told(settings: Settings) -> None:
+    found = CliRunner().invoke(APP, ["lineage", "fraud", "--column", "transactions.transaction_id"])
+    assert "transactions.transaction_id feeds no feature" in found.output
+
+
+def test_commands_refuse_unknown_names_and_say_what_to_do(settings: Settings) -> None:
+    assert "did you mean 'transactions'" in said("describe", "fraud", "transaction").found
+    both = said("lineage", "fraud", "amount", "--column", "transactions.amount")
+    assert both.expected == "one of them"

@@ -14,11 +14,15 @@ import pytest
 
 from configs.settings import Settings
 from configs.use_case import UseCase
+from features.diff import live
 from features.materialize import materialize
 from features.online import OnlineFeatures
 from features.request import ScoringRequest
+from features.state.activity import Activity
 from features.stores import connections
 from features.stores.connections import RedisServer, SqliteFile
+from features.stores.marks import drop_view
+from features.stores.packed import open_packed
 
 DAY = 86_400
 VIEWS = {"profile": {"table": "profiles", "entity": "card", "ttl": "60d", "columns": {"points": {}}}}
@@ -48,7 +52,7 @@ class World:
             "profiles": {"path": "profiles.parquet", "time": "valid_from", "created": "created_at", "late": "2d"},
             "logins": {"path": "logins.parquet", "time": "at", "late": "2d"},
         }
-        found: UseCase = self._made.use_case(name=self.name, tables=tables, **defaults | changes)
+        found: UseCase = self._made.use_case(name=self.name, **{"tables": tables} | defaults | changes)
         return found
 
     def at(self, days: float) -> datetime:
@@ -215,6 +219,138 @@ def test_a_changed_aggregate_is_loaded_anew(world: World) -> None:
     assert world.read()["card_amount_max_7d"] == 10.0
 
 
+def test_a_changed_request_field_is_counted_anew(world: World) -> None:
+    world.load()
+    assert world.read()["card_amount_sum_7d"] == 61.0  # six of 10, and 1 itself
+    world.use_case = world.defined(request={"amount": {"missing": [10]}})
+    loads = world.load()
+    assert (loads["events payments"]["mode"], loads["events payments"]["new"]) == ("full", 8)
+    assert world.read()["card_amount_sum_7d"] == 1.0
+
+
+def test_a_new_description_or_lifetime_leaves_the_rows_in_place(world: World) -> None:
+    world.load()
+    columns = {"points": {"description": "Points of the programme."}}
+    world.use_case = world.defined(views={"profile": VIEWS["profile"] | {"ttl": "50d", "columns": columns}})
+    assert world.load()["view profile"]["mode"] == "incremental"
+
+
+def test_a_view_that_was_dropped_is_loaded_in_full(world: World) -> None:
+    world.load()
+    with closing(open_packed(path=world.settings.online_db, redis_url=world.settings.redis_url)) as packed:
+        drop_view(packed, world.name, "profile")
+    assert (world.points(card="c2"), world.load()["view profile"]["mode"]) == (None, "full")
+    assert world.points(card="c2") == 20.0
+
+
+def test_an_outcome_known_long_after_its_event_is_loaded(world: World) -> None:
+    label = {"column": "is_fraud", "maturity": "2d", "known": "known_at"}
+    entering = [
+        {"entity": "card", "column": "is_fraud", "functions": ["count"], "windows": ["7d"], "enters": "outcome"}
+    ]
+    world.payments([("old", "c1", -20), *world.paid])
+    table = pd.read_parquet(world.settings.data / "payments.parquet")
+    table["known_at"] = [world.at(6), *(world.at(day + 0.5) for _, _, day in world.paid[1:])]
+    table.to_parquet(world.settings.data / "payments.parquet")
+    world.use_case = world.defined(aggregates=entering, label=label)
+    world.load()
+    assert world.read()["card_is_fraud_count_7d"] == 8.0  # p2 to p8, and the one of three weeks before
+
+
+def entering(world: World, *, old: float) -> None:
+    """Windows over outcomes, where that of an event of three weeks before became known on a day of its own."""
+    counted = {"entity": "card", "column": "is_fraud", "functions": ["count"], "windows": ["7d"], "enters": "outcome"}
+    rows = [row for row in world.paid if row[0] != "old"]
+    world.payments([("old", "c1", -20), *rows])
+    table = pd.read_parquet(world.settings.data / "payments.parquet")
+    table["known_at"] = [world.at(old), *(world.at(day + 0.5) for _, _, day in rows)]
+    table.to_parquet(world.settings.data / "payments.parquet")
+    world.use_case = world.defined(
+        aggregates=[counted], label={"column": "is_fraud", "maturity": "2d", "known": "known_at"}
+    )
+
+
+def test_an_event_whose_outcome_came_late_is_counted_once(world: World) -> None:
+    entering(world, old=6)
+    world.load()
+    assert [world.load(full=full)["events payments"]["new"] for full in (False, True)] == [0, 0]
+    entering(world, old=7)  # corrected
+    world.load()
+    assert world.read()["card_is_fraud_count_7d"] == 8.0
+
+
+def test_state_that_was_cleared_is_loaded_in_full(world: World) -> None:
+    world.load()
+    with closing(Activity(world.use_case, world.settings)) as activity:
+        activity.clear()
+    assert world.load()["events payments"]["mode"] == "full"
+    assert world.read()["card_amount_count_7d"] == 7.0
+
+
+def test_state_of_a_former_definition_goes_when_nothing_came_to_it_for_long(world: World) -> None:
+    world.load()
+    for function in ("max", "min"):
+        world.use_case = world.defined(aggregates=[AGGREGATES[0] | {"functions": [function]}, *AGGREGATES[1:]])
+        world.load()
+    if not world.settings.redis_url:  # where it expires
+        with closing(sqlite3.connect(world.settings.online_db)) as database:
+            spaces = {space for (space,) in database.execute("SELECT DISTINCT space FROM activity_event")}
+            streams = {stream for (stream,) in database.execute("SELECT DISTINCT stream FROM activity_member")}
+        assert len(spaces) == 2  # payments and logins
+        assert {stream.rpartition(":")[0] for stream in streams} == spaces
+
+
+def test_a_load_without_news_drops_what_no_window_needs_any_more(world: World) -> None:
+    world.load()
+    loads = world.load(60)
+    assert (loads["events payments"]["new"], world.read(9)["card_amount_count_7d"]) == (0, 1.0)
+
+
+def test_a_key_that_became_personal_is_counted_by_its_token(world: World) -> None:
+    counted = [{"entity": "device", "column": "amount", "functions": ["count"], "windows": ["7d"]}]
+    world.use_case = world.defined(aggregates=counted)
+    world.load()
+    world.use_case = world.defined(aggregates=counted, personal={"device_id": "token"})
+    world.load()
+    assert live(world.use_case, world.settings).differences == ()
+
+
+def test_rows_that_a_changed_contract_accepts_or_refuses_are_counted_anew(world: World) -> None:
+    table = pd.read_parquet(world.settings.data / "payments.parquet")
+    table["speed"] = [5.0 if each == "p4" else 1.0 for each in table["payment_id"]]
+    table.to_parquet(world.settings.data / "payments.parquet")
+    tables = {name: found.model_dump(mode="json") for name, found in world.use_case.tables.items()}
+    tables["payments"]["rejects"] = 0.5
+    fields = world.use_case.model_dump(mode="json")["request"]
+    for most, count in ((9, 7.0), (2, 6.0), (9, 7.0)):
+        world.use_case = world.defined(tables=tables, request=fields | {"speed": {"max": most}})
+        world.load()
+        assert world.read()["card_amount_count_7d"] == count
+
+
+def test_a_full_load_renews_what_is_there_already(world: World) -> None:
+    if not world.settings.redis_url:
+        pytest.skip("nothing expires in a file")
+    world.load()
+    with closing(RedisServer(world.settings.redis_url)) as server:
+        keys = list(server.client.scan_iter(f"risk:{world.name}:activity:*"))
+        for key in keys:
+            server.client.pexpire(key, 60_000)
+        world.load(full=True)
+        assert min(map(server.client.pttl, keys)) > 86_400_000
+
+
+def test_on_redis_a_mark_goes_no_later_than_what_it_speaks_of(world: World) -> None:
+    if not world.settings.redis_url:
+        pytest.skip("nothing expires in a file")
+    world.load()
+    with closing(RedisServer(world.settings.redis_url)) as server:
+        for table in ("logins", "payments"):
+            lives = server.client.pttl(f"risk:{world.name}:mark:events:{table}")
+            kept = server.client.scan_iter(f"risk:{world.name}:activity:{table}:*")
+            assert 0 < lives <= min(map(server.client.pttl, kept))
+
+
 def test_a_longer_window_reads_further_back(world: World) -> None:
     world.payments([("old", "c1", -20), *world.paid])
     world.load()
@@ -267,7 +403,7 @@ def content(settings: Settings) -> dict[str, list[Any]]:
 def test_killed_before_any_transaction_and_run_again_the_state_is_the_same(
     made: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, changed: bool
 ) -> None:
-    monkeypatch.setattr(connections, "BATCH", 4)
+    monkeypatch.setattr(connections, "TURN", 4)
     left = mortal(monkeypatch)
     world = World(made, settings)
 
@@ -277,7 +413,7 @@ def test_killed_before_any_transaction_and_run_again_the_state_is_the_same(
             file.unlink()
         left[0] = 1_000
         if changed:  # the load that dies has rows of another definition to drop
-            world.use_case = world.defined(views={"profile": VIEWS["profile"] | {"ttl": "50d"}})
+            world.use_case = world.defined(views={"profile": VIEWS["profile"] | {"columns": {"points": {"min": 5}}}})
             world.load(7)
             world.use_case = world.defined()
         left[0], killed = steps, False
@@ -300,13 +436,29 @@ def test_killed_before_any_transaction_and_run_again_the_state_is_the_same(
     assert kills > 8
 
 
+def test_rows_of_a_first_load_that_was_killed_do_not_outlive_its_definition(
+    made: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TURN", 1)
+    world = World(made, settings)
+    left = mortal(monkeypatch)
+    world.read()  # makes the tables
+    left[0] = 3
+    with pytest.raises(Killed):
+        world.load()
+    world.use_case = world.defined(views={"profile": VIEWS["profile"] | {"columns": {"points": {"type": "category"}}}})
+    world.profiles([("c1", 1, 1, 10.0)])
+    world.load()
+    assert world.points() == "10"
+
+
 def test_a_load_of_events_goes_on_where_it_was_broken_off(
     made: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "BATCH", 2)
+    monkeypatch.setattr(connections, "TURN", 2)
     world = World(made, settings)
     world.payments([(f"p{day}", "c1", day) for day in range(1, 21)])
-    mortal(monkeypatch, after=11)
+    mortal(monkeypatch, after=15)
     with pytest.raises(Killed):
         world.load()
     again = world.load()["events payments"]

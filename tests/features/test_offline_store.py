@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,80 @@ def test_text_keys_match_numbers_that_read_the_same(tmp_path: Path) -> None:
     history = History(Files.of(tmp_path / "a.parquet"), ("id",), "at", None)
     found = matched(history, [pd.Series([8, 9])], pd.Series([START] * 2), ttl=None, limits=Limits("1GB", 1))
     assert found.tolist() == [1, -1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        (["7", "8"], [8, np.nan]),
+        ([7.0, 8.0], ["8", None]),
+        ([Decimal("7.00"), Decimal("8.00")], ["8", None]),
+        (["7", "8"], [Decimal("8.00"), None]),
+    ],
+)
+def test_keys_that_became_fractions_match_as_whole_numbers(tmp_path: Path, stored: list[Any], asked: list[Any]) -> None:
+    pd.DataFrame({"id": stored, "at": [START, START]}).to_parquet(tmp_path / "a.parquet")
+    history = History(Files.of(tmp_path / "a.parquet"), ("id",), "at", None)
+    found = matched(history, [pd.Series(asked)], pd.Series([START] * 2), ttl=None, limits=Limits("1GB", 1))
+    assert found.tolist() == [1, -1]
+
+
+def test_keys_of_several_types_are_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"id": ["7"], "at": [START]}).to_parquet(tmp_path / "a.parquet")
+    history = History(Files.of(tmp_path / "a.parquet"), ("id",), "at", None)
+    asked = pd.Series(["8", 7], name="card_id")
+    with pytest.raises(FeatureError, match="'card_id' of the entity rows holds int and str"):
+        matched(history, [asked], pd.Series([START] * 2), ttl=None, limits=Limits("1GB", 1))
+
+
+def drifted(folder: Path, **parts: pd.DataFrame) -> Files:
+    for name, rows in parts.items():
+        rows.assign(at=START).to_parquet(folder / f"{name}.parquet")
+    return Files.of(folder)
+
+
+def test_files_with_other_columns_and_types_are_one_table(tmp_path: Path) -> None:
+    files = drifted(
+        tmp_path,
+        a=pd.DataFrame({"id": ["x"], "value": [1]}),
+        b=pd.DataFrame({"id": ["y"], "value": [2.5], "tier": pd.Categorical(["gold"])}),
+        c=pd.DataFrame({"id": ["z"]}),
+    )
+    history = History(files, ("id",), "at", None)
+    found = matched(history, [pd.Series(["z", "y", "x"])], pd.Series([START] * 3), ttl=None, limits=Limits("1GB", 1))
+    assert found.tolist() == [2, 1, 0]
+    columns = {name: column.to_pylist() for name, column in gathered(files, {"v": "value", "t": "tier"}, found)}
+    assert columns == {"v": [None, 2.5, 1.0], "t": [None, "gold", None]}
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"value": ["text"]}, r"b\.parquet doesn't fit the files before it: .*value"),
+        ({"value": [1.0], "Value": [2.0]}, r"b\.parquet has a column 'Value' that reads like 'value'"),
+        ({"VALUE": [1.0]}, r"b\.parquet has a column 'VALUE' that reads like 'value'"),
+        ({"file_row_number": [1.0]}, r"b\.parquet has a column 'file_row_number'"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(tmp_path: Path, second: dict[str, list[Any]], message: str) -> None:
+    files = drifted(tmp_path, a=pd.DataFrame({"value": [1]}), b=pd.DataFrame(second))
+    with pytest.raises(FeatureError, match=message):
+        _ = files.scan
+    with pytest.raises(FeatureError, match=message):
+        dict(gathered(files, {"value": "value"}, np.array([0, 1])))
+
+
+def test_a_number_that_a_double_does_not_hold_is_refused(tmp_path: Path) -> None:
+    files = drifted(tmp_path, a=pd.DataFrame({"value": [2**60 + 1]}), b=pd.DataFrame({"value": [0.5]}))
+    with pytest.raises(FeatureError, match=r"a\.parquet holds int64 in 'value'"):
+        dict(gathered(files, {"value": "value"}, np.array([0, 1])))
+
+
+def test_times_count_to_the_microsecond(tmp_path: Path) -> None:
+    pd.DataFrame({"id": ["x"], "at": [START + pd.Timedelta(999, "ns")]}).to_parquet(tmp_path / "a.parquet")
+    history = History(Files.of(tmp_path / "a.parquet"), ("id",), "at", None)
+    found = matched(history, [pd.Series(["x"])], pd.Series([START]), ttl=None, limits=Limits("1GB", 1))
+    assert found.tolist() == [0]
 
 
 def test_what_exceeds_the_memory_limit_is_spilled_and_the_answers_stay(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from configs.errors import FeatureError
 from configs.settings import Settings
-from features.stores.packed import PackedStore, open_packed, read_rows
+from features.stores.packed import PackedStore, RedisPacked, SqlitePacked, open_packed, read_rows
 from features.stores.segments import PackedRow, ViewShape, packed, segments
 from features.stores.vectors import VectorReader
 
@@ -151,6 +152,58 @@ def test_a_damaged_value_is_named() -> None:
     for length in (1, 20, len(whole) - 1):
         with pytest.raises(FeatureError, match="damaged"):
             list(segments(whole[:length]))
+
+
+def damage(store: PackedStore, key: str, value: bytes) -> None:
+    if isinstance(store, SqlitePacked):
+        with store._file.writing() as connection:
+            connection.execute("UPDATE vectors_1 SET value = ? WHERE use_case = ? AND key = ?", (value, USE_CASE, key))
+    elif isinstance(store, RedisPacked):
+        store._server.client.set(f"risk:{USE_CASE}:vectors1:4:card:{key}", value)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 43])
+def test_what_is_written_anew_takes_the_place_of_damaged_bytes(store: PackedStore, cut: int) -> None:
+    whole = packed(LIMITS, row(1, b=1))
+    store.write(USE_CASE, PROFILE, [("K1", row(0, a=1))])
+    damage(store, "K1", whole + packed(PROFILE, row(9, a=1))[:-cut])
+    with pytest.raises(FeatureError, match="materialize --full"):
+        read(store, "K1")
+    store.write(USE_CASE, PROFILE, [("K1", row(0, a=2))])
+    assert (read(store, "K1"), read(store, "K1", LIMITS)) == (row(0, a=2), row(1, b=1, c=None))
+
+
+def test_a_view_is_dropped_from_damaged_values(store: PackedStore) -> None:
+    store.write(USE_CASE, PROFILE, [(f"K{n}", row(0, a=1)) for n in range(3)])
+    damage(store, "K1", packed(PROFILE, row(0, a=1))[:-1])
+    store.drop(USE_CASE, "profile")
+    assert store.values(USE_CASE, [("card", f"K{n}") for n in range(3)]) == [None] * 3
+
+
+def test_dropping_a_view_goes_in_slices_and_leaves_other_rows_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("features.stores.packed.TURN", 4)
+    with closing(SqlitePacked(settings.online_db)) as store:
+        store.write(USE_CASE, PROFILE, [(f"K{n:02}", row(0, a=1)) for n in range(10)])
+        store.write(USE_CASE, LIMITS, [(f"K{n:02}", row(0, b=1)) for n in range(5, 30)])
+        with store._file.writing() as connection:
+            before = connection.total_changes
+        store.drop(USE_CASE, "profile")
+        with store._file.writing() as connection:
+            assert connection.total_changes - before == 10 + 5
+        left = [value is not None for value in store.values(USE_CASE, [("card", f"K{n:02}") for n in range(30)])]
+    assert left == [n >= 5 for n in range(30)]
+
+
+def test_on_redis_a_row_lives_as_long_as_it_is_told(redis_url: str) -> None:
+    with closing(RedisPacked(redis_url)) as store:
+        for key, lives in (("K1", None), ("K2", 60_000)):
+            store.write(USE_CASE, PROFILE, [(key, row(0, a=1))], lives=lives)
+        left = [store._server.client.pttl(f"risk:{USE_CASE}:vectors1:4:card:K{n}") for n in (1, 2)]
+        store.drop(USE_CASE, "profile")
+    assert left[0] == -1
+    assert 0 < left[1] <= 60_000
 
 
 def test_a_vector_has_the_numbers_of_all_views_in_the_order_asked_for() -> None:
