@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bars import line, publish
-from configs.loading import parse
+from benchmarks.worlds import payments
 from configs.settings import Settings
 from configs.use_case import UseCase
 from features.materialize import materialize
@@ -58,38 +58,22 @@ State = dict[str, list[tuple[Any, ...]]]
 
 def world(name: str) -> UseCase:
     """A use case with a view, windows over its own events and their outcomes, and windows over another table."""
-    return parse({
-        "name": name,
-        "title": "Payments",
-        "kind": "fraud",
-        "description": "Payments of a made world.",
-        "owner": "benchmarks",
-        "tables": {
+    return payments(
+        name,
+        tables={
             "payments": {"path": "payments.parquet", "time": "paid_at"},
             "logins": {"path": "logins.parquet", "time": "at"},
             "profiles": {"path": "profiles.parquet", "time": "valid_from", "created": "created_at"},
         },
-        "entities": {"card": "card_id", "device": "device_id"},
-        "event": {"table": "payments", "id": "payment_id", "time": "paid_at"},
-        "label": {"column": "is_fraud", "maturity": "2d", "known": "known_at"},
-        "request": {"amount": {"min": 0}},
-        "aggregates": [
+        label={"column": "is_fraud", "maturity": "2d", "known": "known_at"},
+        aggregates=[
             {"entity": "card", "column": "amount", "functions": ["count", "sum", "max"], "windows": ["1d", "7d"]},
             {"entity": "device", "column": "card", "functions": ["distinct"], "windows": ["7d"]},
             {"entity": "card", "column": "is_fraud", "functions": ["sum"], "windows": ["7d"], "delay": "3d"},
             {"entity": "card", "table": "logins", "functions": ["count"], "windows": ["3d"], "name": "card_logins"},
         ],
-        "views": {
-            "profile": {"table": "profiles", "entity": "card", "ttl": "30d", "columns": {"points": {}}},
-        },
-        "split": {
-            "by": "time",
-            "train": {"start": "2025-01-01", "end": "2025-01-10"},
-            "test": {"start": "2025-01-13", "end": "2025-01-20"},
-        },
-        "policy": {"bands": [{"decision": "allow"}], "fallback": "allow", "reasons": "fraud", "adverse": []},
-        "rehearsal": {"drift": {"kind": "feature_shift", "column": "amount"}},
-    })  # fmt: skip
+        views={"profile": {"table": "profiles", "entity": "card", "ttl": "30d", "columns": {"points": {}}}},
+    )
 
 
 def write_tables(settings: Settings, *, rows: int) -> None:

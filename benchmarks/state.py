@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.bars import Line, line, publish
-from configs.loading import parse
+from benchmarks.worlds import payments
 from configs.settings import Settings, load_settings
 from configs.use_case import UseCase
 from features import exact
@@ -47,34 +47,14 @@ def lines() -> list[Line]:
 
 def world() -> UseCase:
     """Windows as fraud models have them: counts, sums, spreads and distinct devices of a card."""
-    return parse({
-        "name": f"state{uuid.uuid4().hex[:8]}",
-        "title": "Payments",
-        "kind": "fraud",
-        "description": "Payments of a made world.",
-        "owner": "benchmarks",
-        "tables": {"payments": {"path": "payments.parquet", "time": "paid_at"}},
-        "entities": {"card": "card_id", "device": "device_id"},
-        "event": {"table": "payments", "id": "payment_id", "time": "paid_at"},
-        "label": {"column": "is_fraud", "maturity": "2d"},
-        "request": {"amount": {"min": 0}},
-        "aggregates": [
-            {
-                "entity": "card",
-                "column": "amount",
-                "functions": ["count", "sum", "mean", "std", "max", "ratio", "since_last"],
-                "windows": ["1h", "30d"],
-            },
+    amounts = ["count", "sum", "mean", "std", "max", "ratio", "since_last"]
+    return payments(
+        f"state{uuid.uuid4().hex[:8]}",
+        aggregates=[
+            {"entity": "card", "column": "amount", "functions": amounts, "windows": ["1h", "30d"]},
             {"entity": "card", "column": "device", "functions": ["distinct"], "windows": ["1h", "30d"]},
         ],
-        "split": {
-            "by": "time",
-            "train": {"start": "2025-01-01", "end": "2025-01-10"},
-            "test": {"start": "2025-01-13", "end": "2025-01-20"},
-        },
-        "policy": {"bands": [{"decision": "allow"}], "fallback": "allow", "reasons": "fraud", "adverse": []},
-        "rehearsal": {"drift": {"kind": "feature_shift", "column": "amount"}},
-    })  # fmt: skip
+    )
 
 
 def made(count: int, *, cards: int, span: timedelta, seed: int) -> Iterator[Event]:

@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.bars import Line, line, publish
+from benchmarks.worlds import payments
 from configs.console import progress
 from configs.errors import RiskError
-from configs.loading import parse
 from configs.settings import Settings, load_settings
 from configs.use_case import UseCase
 from features.backfill import CREATED, TIME
@@ -90,33 +90,20 @@ def measured(base: Settings, folder: Path) -> Timings:
 def world(name: str) -> UseCase:
     """A use case of nothing but views, each of an entity of its own."""
     numbers = range(VIEWS)
-    return parse({
-        "name": name,
-        "title": "Views",
-        "kind": "fraud",
-        "description": "Made views.",
-        "owner": "benchmarks",
-        "tables": {
+    return payments(
+        name,
+        tables={
             "payments": {"path": "payments.parquet", "time": "paid_at"},
             **{f"table{n}": {"path": f"table{n}.parquet", "time": "at"} for n in numbers},
         },
-        "entities": {f"entity{n}": f"key{n}" for n in numbers},
-        "event": {"table": "payments", "id": "payment_id", "time": "paid_at"},
-        "label": {"column": "is_fraud", "maturity": "2d"},
-        "request": {"amount": {"feature": False}},
-        "views": {
+        entities={f"entity{n}": f"key{n}" for n in numbers},
+        request={"amount": {"feature": False}},
+        views={
             f"view{n}": {"table": f"table{n}", "entity": f"entity{n}", "ttl": "30d"}
             | {"columns": {f"x{column}": {} for column in range(COLUMNS)}}
             for n in numbers
         },
-        "split": {
-            "by": "time",
-            "train": {"start": "2025-01-01", "end": "2025-01-10"},
-            "test": {"start": "2025-01-13", "end": "2025-01-20"},
-        },
-        "policy": {"bands": [{"decision": "allow"}], "fallback": "allow", "reasons": "fraud", "adverse": []},
-        "rehearsal": {"drift": {"kind": "feature_shift", "column": "amount"}},
-    })  # fmt: skip
+    )
 
 
 def write_tables(use_case: UseCase, settings: Settings) -> dict[str, pd.DataFrame]:

@@ -198,19 +198,17 @@ def is_select(query: str) -> bool:
 def _declared(connection: Connection, table: Table) -> Mapping[str, Any]:
     """Python types of a named table's columns as the database declares them; nothing for a SELECT."""
     from sqlalchemy import inspect
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import NoSuchTableError, UnreflectableTableError
 
     query = str(table.query).strip()
     if is_select(query):
         return {}
     schema, _, name = query.rpartition(".")
-    found = {}
     try:
-        for column in inspect(connection).get_columns(name, schema=schema or None):
-            found[column["name"]] = column["type"].python_type
-    except (SQLAlchemyError, NotImplementedError):  # a view or a type that can't be reflected: values decide
-        return found
-    return found
+        columns = inspect(connection).get_columns(name, schema=schema or None)
+    except (NoSuchTableError, UnreflectableTableError):  # a view, in some databases: values decide
+        return {}
+    return {column["name"]: column["type"].python_type for column in columns}
 
 
 def _unique(names: Sequence[str], table: Table) -> Sequence[str]:
