@@ -28,6 +28,7 @@ _FEAST_NAMES = {"derived": "the derived columns", "request": "the request fields
 def contradictions(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Every contradiction. Tolerates any shape: what has the wrong type is reported by the schema."""
     yield from _time(raw)
+    yield from _kind(raw)
     yield from leaks(raw)
     yield from _names(raw)
     yield from _view_names(raw)
@@ -45,11 +46,22 @@ def _time(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
         yield "event.time", str(event.get("time")), f"{declared}, as tables.{event.get('table')}.time says"
 
 
+def _kind(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """What is validated must fit what the model decides about."""
+    kind, of = raw.get("kind"), get(raw, "money", "of")
+    if of in {"credit", "fraud"} and kind in {"credit", "fraud"} and of != kind:
+        yield "money.of", str(of), f"{kind}, as `kind` says"
+    for part in ("credit_risk", "rejects"):
+        if kind == "fraud" and raw.get(part):
+            yield part, "a section", "none: it is about credit, and `kind` is fraud"
+
+
 def leaks(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Columns of the event table that would let the outcome, or a protected attribute, into the features."""
     label, events = as_mapping(raw.get("label")), _event_tables(raw)
     outcome = {str(label[key]): what for key, what in _OUTCOME.items() if label.get(key)}
-    hidden = {column: f"protected.{name}" for name, column in _columns(raw.get("protected"))} | outcome
+    hidden = {column: f"protected.{name}" for name, column in _columns(raw.get("protected"))}
+    hidden |= {column: f"outcomes.{name}" for name, column in _columns(raw.get("outcomes"))} | outcome
     read = [("request", name, column) for name, column in _columns(raw.get("request"))]
     read += [
         (f"views.{view}.columns", name, column)
@@ -108,9 +120,10 @@ def _names(raw: Mapping[str, Any]) -> Iterator[Contradiction]:
         if name in seen:
             yield path, name, f"a name of its own; {seen[name]} has this one"
         seen.setdefault(name, path)
-    for name in as_mapping(raw.get("protected")):
-        if name in seen:
-            yield f"protected.{name}", str(name), f"a name that is not also a feature; {seen[name]} has this one"
+    for part in ("protected", "outcomes"):
+        for name in as_mapping(raw.get(part)):
+            if name in seen:
+                yield f"{part}.{name}", str(name), f"a name that is not also a feature; {seen[name]} has this one"
 
 
 def _view_names(raw: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -20,6 +20,12 @@ from configs.settings import Settings
 from configs.use_case import UseCase
 
 FOLDER = Path(__file__).parent
+_TAGS = {
+    "split": (1, {"time", "random"}),
+    "money": (1, {"credit", "fraud"}),
+    "credit_risk": (2, {"constant", "realised"}),
+}
+"""Words that pydantic puts into the path of a mistake in a section of several kinds, and at which place."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def parse(raw: Mapping[str, Any], *, file: str = "use case") -> UseCase:
     try:
         use_case = UseCase.model_validate(raw)
     except ValidationError as error:
-        problems = [_structural_problem(entry) for entry in error.errors()] + problems
+        problems = [structural_problem(entry) for entry in error.errors()] + problems
     if problems:
         raise UseCaseError(file, problems)
     return use_case
@@ -139,12 +145,14 @@ def _dangling_problem(path: str, value: str, what: str, valid: list[str]) -> Pro
     return Problem(path, repr(value), f"{what}: {', '.join(valid) or '(none declared)'}", nearest[0] if nearest else "")
 
 
-def _structural_problem(error: Any) -> Problem:
-    location = [part for part in error["loc"] if part not in {"time", "random"} or error["loc"][0] != "split"]
+def structural_problem(error: Any, *, root: type[BaseModel] = UseCase) -> Problem:
+    """One of pydantic's errors about the file that `root` describes."""
+    tagged, tags = _TAGS.get(str(error["loc"][0]) if error["loc"] else "", (0, set[str]()))
+    location = [part for place, part in enumerate(error["loc"]) if place != tagged or part not in tags]
     location = [part for part in location if part != "[key]"]  # how pydantic says that a key of a mapping is at fault
     path = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
-        valid = sorted(_keys_at(location[:-1]))
+        valid = sorted(_keys_at(location[:-1], root))
         close = difflib.get_close_matches(str(location[-1]), valid, n=1)
         return Problem(path, "an unknown key", f"one of {', '.join(valid)}", close[0] if close else "")
     if error["type"] == "missing":
@@ -161,9 +169,9 @@ def _nearest_literal(error: Any) -> str:
     return next(iter(difflib.get_close_matches(str(error["input"]), valid, n=1)), "")
 
 
-def _keys_at(location: list[Any]) -> set[str]:
+def _keys_at(location: list[Any], root: type[BaseModel]) -> set[str]:
     """The keys allowed at a place of the file, found by walking the model's annotations."""
-    models: list[Any] = [UseCase]
+    models: list[Any] = [root]
     for part in location:
         models = [inner for model in models for inner in _step(model, part)]
     return {name for model in models if _is_model(model) for name in model.model_fields}
@@ -179,7 +187,9 @@ def _step(annotation: Any, part: Any) -> Iterator[Any]:
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:
-    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+    if typing.get_origin(annotation) is typing.Annotated:
+        yield from _alternatives(typing.get_args(annotation)[0])
+    elif typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         for choice in typing.get_args(annotation):
             yield from _alternatives(choice)
     else:

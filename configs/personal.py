@@ -63,7 +63,7 @@ def _keys(raw: Mapping[str, Any]) -> dict[str, str]:
 
 def _contracts(raw: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """(path, raw column, contract) of everything declared."""
-    parts = [("request", raw.get("request")), ("protected", raw.get("protected"))]
+    parts = [("request", raw.get("request")), ("protected", raw.get("protected")), ("outcomes", raw.get("outcomes"))]
     views = as_mapping(raw.get("views"))
     parts += [(f"views.{view}.columns", as_mapping(definition).get("columns")) for view, definition in views.items()]
     return [

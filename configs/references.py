@@ -11,6 +11,8 @@ from configs.durations import parse, render
 Dangling = tuple[str, str, str, list[str]]
 """Path in the file, value found, what was expected, valid names."""
 
+_REALISED = ("outcome", "amount", "repaid", "recovered", "fees")
+
 
 def dangling(raw: Mapping[str, Any]) -> Iterator[Dangling]:
     """Every name that points nowhere. Tolerates any shape: what has the wrong type is reported by the schema."""
@@ -24,7 +26,8 @@ def dangling(raw: Mapping[str, Any]) -> Iterator[Dangling]:
     for name, view in as_mapping(raw.get("views")).items():
         yield from _check(f"views.{name}.table", get(view, "table"), "a table", tables)
         yield from _check(f"views.{name}.entity", get(view, "entity"), "an entity", entities)
-    yield from _check("split.drop_known", get(raw, "split", "drop_known"), "an entity", entities)
+    for key in ("drop_known", "group"):
+        yield from _check(f"split.{key}", get(raw, "split", key), "an entity", entities)
     yield from _features(raw)
     yield from _decisions(raw)
 
@@ -35,6 +38,14 @@ def _features(raw: Mapping[str, Any]) -> Iterator[Dangling]:
         yield from _check(f"monotone.{name}", name, "a feature", features)
     for index, name in enumerate(_items(get(raw, "training", "exclude"))):
         yield from _check(f"training.exclude.{index}", name, "a feature", features)
+    for path in ("training.weight", "money.amount"):
+        yield from _check(path, get(raw, *path.split(".")), "a feature", features)
+    for path in (f"credit_risk.{part}.{key}" for part in ("lgd", "ead") for key in _REALISED):
+        yield from _check(path, get(raw, *path.split(".")), "an outcome", _names(raw, "outcomes"))
+    scenarios = sorted(path.stem for path in (Path(__file__).parent / "scenarios").glob("*.yaml"))
+    yield from _check(
+        "credit_risk.scenarios", get(raw, "credit_risk", "scenarios"), "a file in configs/scenarios/", scenarios
+    )
 
 
 def _decisions(raw: Mapping[str, Any]) -> Iterator[Dangling]:
@@ -43,6 +54,8 @@ def _decisions(raw: Mapping[str, Any]) -> Iterator[Dangling]:
     rules = as_list(policy.get("rules"))
     decisions = list(dict.fromkeys(str(part["decision"]) for part in [*bands, *rules] if "decision" in part))
     yield from _check("policy.fallback", policy.get("fallback"), "a decision of a band or rule", decisions)
+    for index, decision in enumerate(_items(get(raw, "money", "reviewed"))):
+        yield from _check(f"money.reviewed.{index}", decision, "a decision of a band or rule", decisions)
     for index, decision in enumerate(_items(policy.get("adverse"))):
         yield from _check(f"policy.adverse.{index}", decision, "a decision of a band or rule", decisions)
     catalogues = sorted(path.stem for path in (Path(__file__).parent / "reasons").glob("*.yaml"))

@@ -21,6 +21,7 @@ from configs.inputs import (
     Table,
     View,
 )
+from configs.validation import CreditMoney, CreditRisk, Fairness, FraudMoney, Leaks, Rejects
 
 LearnerName = Literal["scorecard", "lightgbm", "xgboost"]
 Objective = Literal["auc", "average_precision"]
@@ -60,6 +61,7 @@ class TimeSplit(Section):
     drop_known: str | None = Field(
         None, description="entity whose keys leave the test once a positive outcome of theirs is known"
     )
+    group: str | None = Field(None, description="entity whose events never stand on both sides of a tuning fold")
 
     @model_validator(mode="after")
     def _forward(self) -> TimeSplit:
@@ -73,7 +75,8 @@ class RandomSplit(Section):
 
     by: Literal["random"]
     folds: int = Field(5, ge=2)
-    repeats: int = Field(1, ge=1)
+    repeats: int = Field(3, ge=1)
+    group: str | None = Field(None, description="entity whose events never stand on both sides of a fold")
 
 
 class Training(Section):
@@ -86,6 +89,16 @@ class Training(Section):
     seed: int = 7
     exclude: tuple[str, ...] = Field((), description="features that are computed but not given to the learners")
     bags: int = Field(1, ge=1, description="boosters with different seeds averaged in the final model")
+    weight: str | None = Field(None, description="feature that weighs the rows, such as an amount; none: all alike")
+    imbalance: Literal["none", "weighted"] = Field(
+        "none", description="weighted: positives weigh as much as negatives; the base rate is put back afterwards"
+    )
+    calibration: Literal["auto", "platt", "beta", "isotonic"] = Field(
+        "auto", description="auto: chosen by cross-validation on out-of-fold scores"
+    )
+    against: Literal["fairness", "features"] | None = Field(
+        None, description="second objective of the search: selection-rate ratio, or as few features as possible"
+    )
 
 
 class Gates(Section):
@@ -186,9 +199,17 @@ class UseCase(Section):
     protected: dict[Name, Column] = Field(
         {}, description="attributes of the event table tested for fairness, never features"
     )
+    outcomes: dict[Name, Column] = Field(
+        {}, description="columns of the event table with what became of an event, such as its loss: never features"
+    )
     monotone: dict[str, Literal["increasing", "decreasing"]] = Field({})
     split: TimeSplit | RandomSplit = Field(discriminator="by")
     training: Training = Training()
+    leaks: Leaks = Leaks()
+    money: CreditMoney | FraudMoney | None = Field(None, discriminator="of")
+    credit_risk: CreditRisk | None = Field(None, description="credit only: LGD, EAD, grades and scenarios")
+    rejects: Rejects | None = Field(None, description="credit only: try reject inference")
+    fairness: Fairness = Fairness()
     gates: Gates = Gates()
     policy: Policy
     monitoring: Monitoring = Field(default_factory=lambda: Monitoring.model_validate({}))

@@ -30,7 +30,9 @@ MAX_TEXT = 128
 FIRST_YEAR, END_YEAR = 1900, 2200
 """Times from the first year to before the second are possible."""
 
-Role = Literal["id", "time", "created", "label", "known", "key", "field", "protected", "view", "counted"]
+Role = Literal["id", "time", "created", "label", "known", "key", "field", "protected", "outcome", "view", "counted"]
+_BESIDE = {"protected", "outcome"}
+"""Roles of what is never a feature: no row is refused for its sake."""
 Check = Literal[
     "missing", "time", "type", "era", "future", "below", "above", "whole", "vocabulary", "empty", "long", "control"
 ]
@@ -49,8 +51,9 @@ class Rule:
 class ColumnContract:
     """A raw column in one of its roles. `owner` is the place in the use case that names it.
 
-    `contract` is there for fields, view columns and protected attributes; its range is narrowed to what exact sums take
-    (`features.exact`) where an aggregate sums the column. Of a column that is only counted, that range is all it has.
+    `contract` is there for fields, view columns, protected attributes and outcomes; its range is narrowed to what
+    exact sums take (`features.exact`) where an aggregate sums the column. Of a column that is only counted, that range
+    is all it has.
     """
 
     name: str
@@ -165,6 +168,8 @@ def _event_columns(use_case: UseCase) -> Iterator[ColumnContract]:
         yield _contracted(use_case, name, _narrowed(column, summed), "field", f"request.{name}")
     for name, column in use_case.protected.items():
         yield _contracted(use_case, name, column, "protected", f"protected.{name}")
+    for name, column in use_case.outcomes.items():
+        yield _contracted(use_case, name, column, "outcome", f"outcomes.{name}")
 
 
 def _view_columns(use_case: UseCase, table: str) -> Iterator[ColumnContract]:
@@ -224,12 +229,12 @@ def _key(use_case: UseCase, entity: str, owner: str) -> ColumnContract:
 
 def _contracted(use_case: UseCase, name: str, column: Column, role: Role, owner: str) -> ColumnContract:
     raw = column.column or name
-    nullable = column.nullable or role == "protected"
+    nullable = column.nullable or role in _BESIDE
     return ColumnContract(raw, role, owner, column, name, nullable, personal=use_case.personal.get(raw))
 
 
 def _rules(column: ColumnContract) -> Iterator[Rule]:
-    if column.role in {"protected", "label"}:
+    if column.role in {*_BESIDE, "label"}:
         return
     if column.role == "counted":
         yield from _range_rules(column.contract) if column.contract else ()

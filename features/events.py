@@ -27,11 +27,16 @@ def protected_column(name: str) -> str:
     return f"protected:{name}"
 
 
+def outcome_column(name: str) -> str:
+    """Name of an outcome's column in the canonical relation."""
+    return f"outcome:{name}"
+
+
 def events_sql(use_case: UseCase, connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
     """Query for the event table united with accrued events, one row an event id: accrued rows win, later ones first.
 
     Columns: ID (VARCHAR), event_time and KNOWN (TIMESTAMP, UTC), LABEL (DOUBLE: 1, 0, NULL unknown), every request
-    field by name, `entity:<name>` and `protected:<name>`.
+    field by name, `entity:<name>`, `protected:<name>` and `outcome:<name>`.
     """
     raw = opened(connection, use_case, use_case.event.table, settings)
     accrued = [source(connection, path) for path in accrued_paths(use_case, settings)]
@@ -40,13 +45,14 @@ def events_sql(use_case: UseCase, connection: duckdb.DuckDBPyConnection, setting
     parts = [
         f'SELECT *, {age} AS "age:" FROM ({canonical_sql(use_case, each)})' for age, each in enumerate([raw, *accrued])
     ]
-    united = f'SELECT * EXCLUDE ("age:"){_protected(use_case)} FROM ({" UNION ALL ".join(parts)})'
+    united = f'SELECT * EXCLUDE ("age:"){_beside(use_case)} FROM ({" UNION ALL ".join(parts)})'
     return f'{united} QUALIFY "age:" = max("age:") OVER (PARTITION BY {ID})'
 
 
-def _protected(use_case: UseCase) -> str:
-    """Protected attributes are never sent with a request: an accrued row takes over those of the raw one."""
+def _beside(use_case: UseCase) -> str:
+    """What is never sent with a request, nor turned in: an accrued row takes it over from the raw one."""
     columns = [quote(protected_column(name)) for name in use_case.protected]
+    columns += [quote(outcome_column(name)) for name in use_case.outcomes]
     filled = ", ".join(f"any_value({column}) OVER (PARTITION BY {ID}) AS {column}" for column in columns)
     return f" REPLACE ({filled})" if filled else ""
 
@@ -71,6 +77,8 @@ def _canonical(use_case: UseCase, raw: Source) -> Iterator[tuple[str, str]]:
         yield name, value_sql(raw.columns, name, column)
     for name, column in use_case.protected.items():
         yield protected_column(name), possible_sql(raw.columns, name, column)
+    for name, column in use_case.outcomes.items():
+        yield outcome_column(name), possible_sql(raw.columns, name, column)
 
 
 def _text(raw: Source, column: str) -> str:

@@ -20,7 +20,7 @@ from features.aggregates import aggregate_query, horizon
 from features.aliases import refuse_leaks
 from features.asof import AT, CREATED, KEY, ROW, TIME, asof_query
 from features.contracts import event_id_column
-from features.events import ID, KNOWN, LABEL, entity_column, events_sql, protected_column
+from features.events import ID, KNOWN, LABEL, entity_column, events_sql, outcome_column, protected_column
 from features.expressions import compile_derived
 from features.intake.loads import opened, passed
 from features.language.operators import microseconds
@@ -31,7 +31,7 @@ from features.vector import features_of, view_features
 if TYPE_CHECKING:
     import pandas as pd
 
-_EVENT_PARTS = ("tables", "entities", "event", "label", "request", "protected", "personal")
+_EVENT_PARTS = ("tables", "entities", "event", "label", "request", "protected", "outcomes", "personal")
 _FEATURE_PARTS = (*_EVENT_PARTS, "derived", "aggregates", "views")
 
 
@@ -40,8 +40,8 @@ class Frame:
     """Events with their features, both with the same RangeIndex, sorted by event time and event id.
 
     `events`: event_id (str), event_time, known (when the outcome is known), label (1.0, 0.0, NaN unknown), one text
-    column for each entity, then protected attributes. Without a time in the table both times are NaT. `features`: one
-    column a feature, in the order of `features_of`; numbers float64 with NaN, categories text or None.
+    column for each entity, then protected attributes and outcomes. Without a time in the table both times are NaT.
+    `features`: one column a feature, in the order of `features_of`; numbers float64 with NaN, categories text or None.
     """
 
     events: pd.DataFrame
@@ -250,6 +250,7 @@ def _event_columns(use_case: UseCase) -> dict[str, str]:
         {ID: "event_id", "event_time": "event_time", KNOWN: "known", LABEL: "label"}
         | {quote(entity_column(entity)): entity for entity in use_case.entities}
         | {quote(protected_column(name)): name for name in use_case.protected}
+        | {quote(outcome_column(name)): name for name in use_case.outcomes}
     )
 
 
@@ -258,7 +259,8 @@ def _split(use_case: UseCase, table: pd.DataFrame, digest: str) -> Frame:
     names = list(_event_columns(use_case).values())
     events = table.iloc[:, : len(names)].set_axis(names, axis="columns")
     features = table.iloc[:, len(names) :].set_axis([feature.name for feature in features_of(use_case)], axis="columns")
-    for column in ("event_time", "known", *(name for name, part in use_case.protected.items() if part.type == "time")):
+    beside = use_case.protected | use_case.outcomes
+    for column in ("event_time", "known", *(name for name, part in beside.items() if part.type == "time")):
         events[column] = events[column].astype("datetime64[us]").dt.tz_localize("UTC")
     return Frame(events, features, digest, definition_hash(use_case))
 

@@ -99,7 +99,7 @@ def value_sql(columns: Mapping[str, str], name: str, contract: Column) -> str:
 
 
 def possible_sql(columns: Mapping[str, str], name: str, contract: Column) -> str:
-    """The same for a protected attribute, for whose sake no row is refused: an impossible value is NULL."""
+    """The same for a protected attribute or an outcome, which refuse no row: an impossible value is NULL."""
     value, tests = value_sql(columns, name, contract), []
     if contract.type in {"number", "integer"}:
         tests += [f"{value} >= {contract.min!r}"] if contract.min is not None else []

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 
+import numpy as np
+
 from configs.use_case import UseCase
 from monitoring.windows import Span, Window
 
@@ -73,17 +75,20 @@ def measure(use_case: UseCase, window: Window, *, baseline: Mapping[str, float],
 def _comparisons(use_case: UseCase, window: Window, baseline: Mapping[str, float]) -> tuple[Comparison, ...]:
     import pandas as pd
 
-    from training.evidence.metrics import compute, day_of, intervals
+    from training.evidence.intervals import intervals
+    from training.evidence.metrics import compute, day_of
+    from training.evidence.tested import Tested
 
     entities = [request["entities"] for request in window.requests]
     events = pd.DataFrame({name: [row.get(name) for row in entities] for name in use_case.entities}, dtype=object)
     events["event_time"] = window.decisions["event_time"]
     y = window.decisions["label"].to_numpy(dtype=float)
     p = window.decisions["probability"].to_numpy(dtype=float)
-    bounds = intervals(y, p, day_of(events) if use_case.event.time else None, seed=0)
+    found = compute(use_case, y, p, events)
+    blocks = day_of(events) if use_case.event.time else np.arange(len(y))
+    bounds = intervals(Tested(use_case, events, pd.DataFrame(), y, p, blocks, (slice(None),), seed=0), found)
     return tuple(
-        Comparison(name, value, *bounds.get(name, (nan, nan)), baseline.get(name, nan))
-        for name, value in compute(use_case, y, p, events).items()
+        Comparison(name, value, *bounds.get(name, (nan, nan)), baseline.get(name, nan)) for name, value in found.items()
     )
 
 

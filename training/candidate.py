@@ -16,15 +16,21 @@ import numpy as np
 from configs.use_case import RandomSplit, TimeSplit, UseCase
 from training.evidence import metrics
 from training.evidence.calibration import reliability
+from training.evidence.gap import validation_gap
+from training.evidence.intervals import intervals
 from training.evidence.plots import figures
 from training.evidence.record import choices, lineage, write_folder
 from training.evidence.reference import build_reference, reference_sample
+from training.evidence.tested import Tested
 from training.explain import beeswarm, summarize
+from training.finish import Outcome, finish
+from training.folds import Rows
+from training.holdout import seal
 from training.learners.protocol import Array
 from training.model import Model
-from training.search import search
-from training.splits import Rows, Split, split_events
-from training.workbench import Scored, Workbench, bags_within
+from training.search import Trial, search
+from training.splits import Split, split_events
+from training.workbench import Workbench, bags_within
 
 if TYPE_CHECKING:
     from configs.console import Ticker
@@ -41,9 +47,8 @@ STEPS = 3
 class Candidate:
     """A fitted model with its evidence.
 
-    `folder` holds model/, use_case.json, reference.json, evidence.json and figures/. `metrics` come from the
-    out-of-time test (from out-of-fold predictions where the table has no time): from `test_probability` of the frame's
-    rows at the positions `test_rows`.
+    `folder` holds model/, use_case.json, reference.json, evidence.json and figures/. `metrics` and `intervals` come
+    from `tested`: the out-of-time test, or out-of-fold scores where the table has no time.
     """
 
     folder: Path
@@ -53,8 +58,7 @@ class Candidate:
     intervals: dict[str, tuple[float, float]]
     evidence: dict[str, Any]
     figures: dict[str, bytes]
-    test_rows: Rows
-    test_probability: Array
+    tested: Tested
 
 
 @contextmanager
@@ -83,35 +87,43 @@ def build_candidate(
     `training.trials` + `STEPS`. The folder appears whole or not at all.
     """
     started, training, used = time.monotonic(), use_case.training, period or use_case.split
-    split = split_events(frame.events, used, maturity=use_case.label.maturity, seed=training.seed)
-    bench = Workbench.of(use_case, frame, split, threads=settings.threads)
-    seconds = SEARCH_SHARE * training.seconds
+    split = split_events(
+        frame.events,
+        used,
+        maturity=use_case.label.maturity,
+        seed=training.seed,
+        entities=tuple(use_case.entities),
+    )
+    sealed, holdout = seal(frame, split)
+    bench = Workbench.of(use_case, sealed, split, threads=settings.threads)
     found = search(
         bench.X,
         bench.y,
         bench.columns,
         split.tuning,
         training,
-        seconds=seconds,
+        seconds=SEARCH_SHARE * training.seconds,
         threads=settings.threads,
         ticker=ticker,
     )
     best, bags = found.best, bags_within(found.best, training.bags)
     _step(ticker, training.trials - len(found.trials) + 1, f"fitting and testing the best trial ({best.learner})")
-    model, scored = bench.finish(split, best, bags=bags)
-    tested = _metrics(use_case, frame, bench, model=model, split=split, scored=scored)
-    bounds = _intervals(frame, bench, split, scored)
+    outcome = finish(use_case, sealed, split, holdout, bench, best, bags=bags)
+    model, tested = outcome.model, outcome.tested
+    trained = model.probability(bench.X)
+    figures_found = _metrics(use_case, tested) | {"score_psi": metrics.score_psi(trained, tested.probability)}
+    bounds = intervals(tested, figures_found, trained=trained)
     _step(ticker, 1, "explaining and drawing")
-    summary = summarize(model, bench.X[split.reference], seed=training.seed)
-    images = figures(
-        bench.y[scored.rows], scored.probability, found, summary.importance, title=use_case.title, by=split.by
-    )
+    X = model.encode(frame.features.iloc[split.reference])
+    summary = summarize(model, X, seed=training.seed)
+    images = figures(tested.y, tested.probability, found, summary.importance, title=use_case.title, by=split.by)
     images["shap_summary"] = beeswarm(summary, title=f"{use_case.title}: SHAP summary")
     evidence = lineage(frame, split, used) | choices(use_case, found, model, summary)
-    evidence["reliability"] = reliability(bench.y[scored.rows], scored.probability)
-    evidence |= {"metrics": tested, "intervals": {name: list(pair) for name, pair in bounds.items()}}
+    evidence["reliability"] = reliability(tested.y, tested.probability)
+    evidence["validation_gap"] = _gap(bench, split, best, outcome)
+    evidence |= {"metrics": figures_found, "intervals": {name: list(pair) for name, pair in bounds.items()}}
     evidence["seconds"] = round(time.monotonic() - started, 1)
-    compared = (frame.features.iloc[split.reference], _unseen_scores(bench, model, split, scored), model)
+    compared = (frame.features.iloc[split.reference], _unseen_scores(model, X, split, outcome), model)
     documents = {"use_case": use_case.as_json(), "reference": build_reference(*compared), "evidence": evidence}
     folder = write_folder(
         settings.home / "candidates",
@@ -121,44 +133,37 @@ def build_candidate(
         images=images,
         sample=reference_sample(*compared),
     )
-    _step(ticker, 1, f"{training.objective} {tested[training.objective]:.4f} on the test")
+    _step(ticker, 1, f"{training.objective} {figures_found[training.objective]:.4f} on the test")
     params = dict(best.params) | {"learner": best.learner, "bags": bags}
-    return Candidate(
-        folder,
-        model,
-        params,
-        tested,
-        bounds,
-        evidence,
-        images,
-        test_rows=scored.rows,
-        test_probability=scored.probability,
-    )
+    return Candidate(folder, model, params, figures_found, bounds, evidence, images, tested)
 
 
-def _metrics(
-    use_case: UseCase, frame: Frame, bench: Workbench, *, model: Model, split: Split, scored: Scored
-) -> dict[str, float]:
-    """Figures on the tested rows (mean over the parts), and the stability of the score between training and test."""
-    found = []
-    for part in scored.parts:
-        rows = scored.rows[part]
-        found.append(metrics.compute(use_case, bench.y[rows], scored.probability[part], frame.events.iloc[rows]))
-    means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-    return means | {"score_psi": metrics.score_psi(model.probability(bench.X[split.train]), scored.probability)}
+def _metrics(use_case: UseCase, tested: Tested) -> dict[str, float]:
+    """Figures on the tested rows: means over the parts."""
+    found = [
+        metrics.compute(use_case, tested.y[part], tested.probability[part], tested.events.iloc[part])
+        for part in tested.parts
+    ]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
-def _intervals(frame: Frame, bench: Workbench, split: Split, scored: Scored) -> dict[str, tuple[float, float]]:
-    """Of days; without a time of rows, because repeated folds score a row more than once."""
-    blocks = metrics.day_of(frame.events.iloc[scored.rows]) if split.by == "time" else scored.rows
-    return metrics.intervals(bench.y[scored.rows], scored.probability, blocks, seed=bench.seed)
-
-
-def _unseen_scores(bench: Workbench, model: Model, split: Split, scored: Scored) -> Array:
-    """Scores of the reference rows; where the final model was fitted on them, out-of-fold scores instead."""
-    probability = model.probability(bench.X[split.reference])
+def _gap(bench: Workbench, split: Split, best: Trial, outcome: Outcome) -> dict[str, Any] | None:
+    """Validation forward in time beside validation by chance; None where time can't be tested."""
     if split.by == "random":
-        probability[scored.rows] = scored.probability
+        return None
+
+    def margins(train: Rows, valid: Rows) -> Array:
+        return bench.model(best, train, bags=1).margin(bench.X[valid])
+
+    objective = metrics.OBJECTIVES[outcome.tested.use_case.training.objective]
+    return validation_gap(bench.y, split.tuning, outcome.margins, margins=margins, objective=objective, seed=bench.seed)
+
+
+def _unseen_scores(model: Model, X: Array, split: Split, outcome: Outcome) -> Array:
+    """Scores of the reference rows; where the final model was fitted on them, out-of-fold scores instead."""
+    probability = model.probability(X)
+    if split.by == "random":
+        probability[outcome.rows] = outcome.tested.probability
     return probability
 
 

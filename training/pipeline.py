@@ -82,7 +82,7 @@ def train(
     frame = _frame(use_case, settings, split or use_case.split, ticker)
     candidate = build_candidate(use_case, frame, settings, period=split, ticker=ticker)
     try:
-        verdict = _judged(use_case, frame, candidate, champion)
+        verdict = _judged(use_case, candidate, champion)
         tables = _tables(use_case, settings, frame)
         _note(ticker, "registering")
         tags = _tags(use_case, candidate, verdict, author, reason)
@@ -110,7 +110,7 @@ def train(
     return TrainedVersion(use_case.name, made.version, made.run_id, verdict, candidate.metrics, seconds, folder)
 
 
-def compare(use_case: UseCase, champion: Release, frame: Frame, candidate: Candidate) -> Comparison:
+def compare(use_case: UseCase, champion: Release, candidate: Candidate) -> Comparison:
     """Score the champion on the candidate's test rows.
 
     Two cases can't be compared on the same rows, and take the metrics the champion was approved with: folds by chance,
@@ -121,14 +121,12 @@ def compare(use_case: UseCase, champion: Release, frame: Frame, candidate: Candi
         return Comparison(
             champion.version, released, "as approved: folds by chance hold rows the champion was fitted on"
         )
-    rows = candidate.test_rows
+    tested = candidate.tested
     try:
-        encoded = champion.model.encode(frame.features.iloc[rows])
+        encoded = champion.model.encode(tested.features)
     except TrainingError:
         return Comparison(champion.version, released, "as approved: its features are no longer defined")
-    events = frame.events.iloc[rows]
-    labels = events["label"].to_numpy(dtype="float64")
-    found = figures_of.compute(use_case, labels, champion.model.probability(encoded), events)
+    found = figures_of.compute(use_case, tested.y, champion.model.probability(encoded), tested.events)
     return Comparison(champion.version, found, "the candidate's test rows")
 
 
@@ -153,10 +151,10 @@ def _frame(use_case: UseCase, settings: Settings, period: TimeSplit | RandomSpli
     return frame
 
 
-def _judged(use_case: UseCase, frame: Frame, candidate: Candidate, champion: Release | None) -> Verdict:
+def _judged(use_case: UseCase, candidate: Candidate, champion: Release | None) -> Verdict:
     """The verdict, which is also written into the candidate's folder with what it was compared with."""
-    comparison = compare(use_case, champion, frame, candidate) if champion else None
-    rates = selection_rates(use_case, frame.events.iloc[candidate.test_rows], candidate.test_probability)
+    comparison = compare(use_case, champion, candidate) if champion else None
+    rates = selection_rates(use_case, candidate.tested.events, candidate.tested.probability)
     verdict = judge(
         use_case,
         candidate.metrics,

@@ -17,9 +17,9 @@ import numpy as np
 
 from configs.use_case import LearnerName, Training
 from training.evidence.metrics import OBJECTIVES
+from training.folds import Fold, Rows
 from training.learners.choice import learner
 from training.learners.protocol import Array, Column, Params, Range, Sample
-from training.splits import Fold, Rows
 
 with warnings.catch_warnings():  # in a notebook, of progress bars that are not used here
     warnings.filterwarnings("ignore", "IProgress not found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,33 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import TrainingError
-from configs.use_case import RandomSplit, TimeSplit
+from configs.use_case import Period, RandomSplit, TimeSplit
+from training.folds import Fold, Moments, Rows, group_codes, rolling_folds, stratified_folds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = NDArray[np.int64]
-"""Positions in the frame, ascending."""
-
-ENOUGH_POSITIVES = 50
-"""Positives that a tuning fold must keep for the label delay to be applied inside it."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Rows to fit on and rows to score."""
-
-    train: Rows
-    valid: Rows
-
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one training run.
+    """The rows of one training run: positions in the frame, and folds of positions in `train`.
 
     train: what the final model is fitted on. test: labelled rows that the reported metrics come from.
     reference: every row of the test period, labelled or not, which monitoring compares live traffic with.
-    tuning: folds inside the training rows. outer: only for a random split, folds whose `valid` parts tile `test`.
+    rejects: rows of the training period whose outcome had time to mature and never came: an older policy's rejects.
+    tuning: folds that choices are made on. outer: only for a random split, where test and training rows are the same:
+    folds whose `valid` parts tile them, once for each repeat. group: the entity that never straddles a fold.
     """
 
     by: Literal["time", "random"]
@@ -44,43 +34,75 @@ class Split:
     test: Rows
     reference: Rows
     tuning: tuple[Fold, ...]
+    rejects: Rows
     outer: tuple[Fold, ...] = ()
     notes: tuple[str, ...] = ()
+    group: str | None = None
 
 
-def split_events(events: pd.DataFrame, period: TimeSplit | RandomSplit, *, maturity: timedelta, seed: int) -> Split:
-    """Split a frame's events (`event_time`, `known`, `label`, one column per entity) as the use case says.
+FEWEST = 50
+"""Rows of either class that training needs: below that, no figure on a fold says anything."""
 
-    Raises `TrainingError` when a part is empty or has fewer than two rows of either class.
+
+def split_events(
+    events: pd.DataFrame,
+    period: TimeSplit | RandomSplit,
+    *,
+    maturity: timedelta,
+    seed: int,
+    entities: Sequence[str] = (),
+) -> Split:
+    """Split a frame's events (`event_time`, `known`, `label`, one column for each of `entities`) as the use case says.
+
+    Random folds keep the rows of one entity together where its keys repeat: the group that `period` names, or else the
+    first of `entities` that repeats. Raises `TrainingError` when a part is empty, when the training rows have fewer
+    than `FEWEST` rows of either class, or the test rows fewer than two.
     """
     if isinstance(period, TimeSplit):
         return _by_time(events, period, maturity, seed)
-    return _by_chance(events, period, seed)
+    return _by_chance(events, period, seed, entities)
 
 
 def _by_time(events: pd.DataFrame, period: TimeSplit, maturity: timedelta, seed: int) -> Split:
     time, label = _microseconds(events["event_time"]), events["label"].to_numpy(dtype=np.float64)
-    train = _training_rows(events, period, maturity)
+    matured = _matured(events, period, maturity)
+    train = matured[~np.isnan(label[matured])]
     within = (time >= _stamp(period.test.start)) & (time < _stamp(period.test.end))
-    test = within & ~np.isnan(label)
+    test, notes = within & ~np.isnan(label), list[str]()
     if period.drop_known:
         test &= ~known_compromised(events, period.drop_known, since=period.train.start, maturity=maturity)
-    for name, rows, part in (("training", train, period.train), ("test", np.flatnonzero(test), period.test)):
-        _require(label[rows], f"the {name} period {part.start:%Y-%m-%d} to {part.end:%Y-%m-%d}", events)
-    known = _microseconds(events["known"])
-    tuning, notes = rolling_folds(time, known, label, train, folds=period.folds, maturity=maturity, seed=seed)
-    return Split("time", train, np.flatnonzero(test), np.flatnonzero(within), tuning, notes=notes)
+    if period.group:
+        known = events[period.group].isin(events[period.group].iloc[train].dropna()).to_numpy(dtype=bool)
+        notes.append(
+            f"{int((test & known).sum())} test rows left out: their {period.group} stands in the training rows"
+        )
+        test &= ~known
+    _require(label[train], f"the training period {_span(period.train)}", events, least=FEWEST)
+    _require(label[test], f"the test period {_span(period.test)}", events)
+    moments = Moments(time[train], _microseconds(events["known"])[train], label[train])
+    keys = group_codes(events[period.group].iloc[train]) if period.group else None
+    tuning, more = rolling_folds(moments, folds=period.folds, maturity=maturity, seed=seed, groups=keys)
+    return Split(
+        "time",
+        train,
+        np.flatnonzero(test),
+        np.flatnonzero(within),
+        tuning,
+        matured[np.isnan(label[matured])],
+        notes=(*notes, *more),
+        group=period.group,
+    )
 
 
-def _training_rows(events: pd.DataFrame, period: TimeSplit, maturity: timedelta) -> Rows:
-    """Rows of the training period whose outcome had matured, and was known, when the test period starts.
+def _matured(events: pd.DataFrame, period: TimeSplit, maturity: timedelta) -> Rows:
+    """Rows of the training period whose outcome had matured, and was known if it came, when the test period starts.
 
     Both conditions are needed: positives are often known early, so `known` alone would keep too many of them.
     """
     time, known = _microseconds(events["event_time"]), _microseconds(events["known"])
     cut, delay = _stamp(period.test.start), _micros(maturity)
     rows = (time >= _stamp(period.train.start)) & (time < _stamp(period.train.end)) & (time + delay <= cut)
-    return np.flatnonzero(rows & events["label"].notna().to_numpy() & (known <= cut))
+    return np.flatnonzero(rows & ((known <= cut) | events["label"].isna().to_numpy()))
 
 
 def known_compromised(events: pd.DataFrame, entity: str, *, since: datetime, maturity: timedelta) -> NDArray[np.bool_]:
@@ -96,91 +118,40 @@ def known_compromised(events: pd.DataFrame, entity: str, *, since: datetime, mat
     return known
 
 
-def rolling_folds(
-    time: NDArray[np.int64],
-    known: NDArray[np.int64],
-    label: NDArray[np.float64],
-    train: Rows,
-    *,
-    folds: int,
-    maturity: timedelta,
-    seed: int,
-) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
-    """Rolling-origin folds: `folds + 1` stretches with about equally many rows; each but the first is validated once.
-
-    Every fold fits on the rows whose outcome had matured, and was known, before its stretch. Where the delay would
-    leave a fold with fewer than `ENOUGH_POSITIVES` positives, it is dropped in all folds (they stay in order of time),
-    and a note says so.
-    """
-    whole, bounds = time[train], _bounds(time[train], folds)
-    settled = np.maximum(whole + _micros(maturity), known[train])
-    gapped = tuple(_fold(whole, settled, train, bounds, index) for index in range(folds))
-    if all(np.sum(label[fold.train] == 1) >= ENOUGH_POSITIVES and _usable(fold, label) for fold in gapped):
-        return gapped, ()
-    plain = tuple(_fold(whole, None, train, bounds, index) for index in range(folds))
-    usable = tuple(fold for fold in plain if _usable(fold, label))
-    notes = [
-        f"tuning folds ignore the label delay of {maturity}: with it a fold had fewer than {ENOUGH_POSITIVES} positives"
-    ]
-    if len(usable) < folds:
-        notes.append(f"{folds - len(usable)} of {folds} tuning folds left out: one class only")
-    if usable:
-        return usable, tuple(notes if maturity or len(usable) < folds else ())
-    stratified = stratified_folds(label[train], folds=max(2, folds), seed=seed)
-    notes = ["tuning used stratified folds instead of folds in time: every fold in time had one class only"]
-    return tuple(Fold(train[fold.train], train[fold.valid]) for fold in stratified), tuple(notes)
+def _span(period: Period) -> str:
+    return f"{period.start:%Y-%m-%d} to {period.end:%Y-%m-%d}"
 
 
-def _bounds(time: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
-    """Start of each validation stretch and the end of the last; on UTC midnights where that leaves no stretch empty."""
-    edges = np.quantile(time, np.arange(1, folds + 1) / (folds + 1), method="nearest").astype(np.int64)
-    day = _micros(timedelta(days=1))
-    midnights = (edges + day // 2) // day * day
-    if np.all(np.diff([time.min(), *midnights, time.max()]) > 0):
-        edges = midnights
-    return np.append(edges, time.max() + 1)
-
-
-def _fold(
-    time: NDArray[np.int64], settled: NDArray[np.int64] | None, rows: Rows, bounds: NDArray[np.int64], index: int
-) -> Fold:
-    start, end = bounds[index], bounds[index + 1]
-    before = time < start if settled is None else (time < start) & (settled <= start)
-    return Fold(rows[before], rows[(time >= start) & (time < end)])
-
-
-def _usable(fold: Fold, label: NDArray[np.float64]) -> bool:
-    return all(np.sum(label[part] == value) >= 2 for part in (fold.train, fold.valid) for value in (0, 1))
-
-
-def _by_chance(events: pd.DataFrame, period: RandomSplit, seed: int) -> Split:
+def _by_chance(events: pd.DataFrame, period: RandomSplit, seed: int, entities: Sequence[str]) -> Split:
     label = events["label"].to_numpy(dtype=np.float64)
     rows = np.flatnonzero(~np.isnan(label))
-    _require(label[rows], "the table", events, least=period.folds)
+    _require(label[rows], "the table", events, least=max(FEWEST, period.folds))
+    group = period.group or next((name for name in entities if events[name].iloc[rows].duplicated().any()), None)
+    keys = group_codes(events[group].iloc[rows]) if group else None
+    if keys is not None and len(np.unique(keys)) < period.folds:
+        raise TrainingError(
+            f"the rows have {len(np.unique(keys))} different keys of {group}, which folds keep together",
+            expected=f"at least {period.folds} keys for {period.folds} folds",
+            fix="check the entity's key column, or name another entity as `split.group`",
+        )
     outer = tuple(
-        Fold(rows[fold.train], rows[fold.valid])
+        fold
         for repeat in range(period.repeats)
-        for fold in stratified_folds(label[rows], folds=period.folds, seed=seed + repeat)
+        for fold in stratified_folds(label[rows], folds=period.folds, seed=seed + repeat, groups=keys)
     )
     inner = outer[0].train
-    tuning = tuple(
-        Fold(inner[fold.train], inner[fold.valid])
-        for fold in stratified_folds(label[inner], folds=min(3, period.folds), seed=seed)
+    parts = stratified_folds(
+        label[rows][inner], folds=min(3, period.folds), seed=seed, groups=None if keys is None else keys[inner]
     )
-    note = (
+    tuning = tuple(Fold(inner[fold.train], inner[fold.valid]) for fold in parts)
+    notes = [
         "time was not tested: the table has no time, so the metrics come from stratified random folds; "
         "parameters were chosen inside the training part of the first fold"
-    )
-    return Split("random", rows, rows, np.arange(len(events)), tuning, outer, (note,))
-
-
-def stratified_folds(label: NDArray[np.float64], *, folds: int, seed: int) -> tuple[Fold, ...]:
-    """Folds of equal class shares: each class is shuffled and dealt round."""
-    generator, home = np.random.default_rng(seed), np.empty(len(label), dtype=np.int64)
-    for value in (0, 1):
-        rows = generator.permutation(np.flatnonzero(label == value))
-        home[rows] = np.arange(len(rows)) % folds
-    return tuple(Fold(np.flatnonzero(home != fold), np.flatnonzero(home == fold)) for fold in range(folds))
+    ]
+    if group:
+        notes.append(f"folds keep all rows of one {group} together")
+    everything = np.arange(len(events))
+    return Split("random", rows, rows, everything, tuning, np.setdiff1d(everything, rows), outer, tuple(notes), group)
 
 
 def _require(label: NDArray[np.float64], where: str, events: pd.DataFrame, *, least: int = 2) -> None:

@@ -58,7 +58,7 @@ def frame_of(use_case: UseCase, n: int = 3000) -> Frame:
             "event_time": time,
             "known": time + timedelta(days=30),
             "label": label,
-            "applicant": "a",
+            "applicant": [f"a{i}" for i in range(n)],
         }
     )
     return Frame(events, features, "data", "definition")

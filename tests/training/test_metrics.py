@@ -78,15 +78,6 @@ def test_psi_is_zero_for_equal_scores_and_large_for_a_shift() -> None:
     assert metrics.score_psi(scores, scores + 0.5) == pytest.approx(0.235, abs=0.05)
 
 
-def test_intervals_hold_the_figure_and_days_widen_them(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    y, p = scored
-    rows = metrics.intervals(y, p, None, seed=1)
-    for name in ("auc", "average_precision"):
-        assert rows[name][0] < getattr(metrics, name)(y, p) < rows[name][1]
-    assert metrics.intervals(y, p, np.arange(len(y)) // 400, seed=1) != rows
-    assert metrics.intervals(y, p, None, seed=1) == rows
-
-
 def test_gates_may_name_exactly_the_figures_that_a_candidate_has(
     settings: Settings, scored: tuple[np.ndarray, np.ndarray]
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from configs.use_case import Training
 from training.learners.protocol import Column
 from training.search import Search, Trial, next_learner, search, thinned
-from training.splits import Fold
+from training.folds import Fold
 
 
 def data(n: int = 900) -> tuple[np.ndarray, np.ndarray, tuple[Column, ...], list[Fold]]:

@@ -11,7 +11,8 @@ import pytest
 
 from configs.errors import TrainingError
 from configs.use_case import Period, RandomSplit, TimeSplit
-from training.splits import split_events, stratified_folds
+from training.folds import group_codes, stratified_folds
+from training.splits import Split, split_events
 
 DAY = timedelta(days=1)
 
@@ -108,7 +109,7 @@ def test_a_delay_that_empties_the_folds_is_dropped_and_noted() -> None:
 
 def test_folds_in_time_with_one_class_fall_back_to_stratified_folds() -> None:
     table = events()
-    table["label"] = (np.arange(len(table)) < 30).astype(float)
+    table["label"] = (np.arange(len(table)) < 60).astype(float)
     table.loc[table.index[-200:], "label"] = [1.0, 0.0] * 100
     split = split_events(table, period(folds=2), maturity=7 * DAY, seed=1)
     assert "stratified" in split.notes[0]
@@ -117,10 +118,66 @@ def test_folds_in_time_with_one_class_fall_back_to_stratified_folds() -> None:
 
 def test_random_folds_tile_the_table_and_say_that_time_was_not_tested() -> None:
     table = events().assign(event_time=pd.NaT, known=pd.NaT)
-    split = split_events(table, RandomSplit(by="random", folds=4), maturity=7 * DAY, seed=1)
+    split = split_events(table, RandomSplit(by="random", folds=4, repeats=1), maturity=7 * DAY, seed=1)
     assert sorted(np.concatenate([fold.valid for fold in split.outer])) == list(range(len(table)))
     assert set(np.concatenate([fold.valid for fold in split.tuning])) == set(split.outer[0].train)
     assert "time was not tested" in split.notes[0]
+
+
+def test_repeated_random_folds_tile_the_table_once_a_repeat() -> None:
+    table = events(days=10).assign(event_time=pd.NaT, known=pd.NaT)
+    split = split_events(table, RandomSplit(by="random", folds=4, repeats=3), maturity=7 * DAY, seed=1)
+    assert len(split.outer) == 12
+    assert (np.bincount(np.concatenate([fold.valid for fold in split.outer])) == 3).all()
+
+
+def straddling(split: Split, cards: np.ndarray) -> list[set[str]]:
+    own = cards[split.train]
+    return [set(own[fold.train]) & set(own[fold.valid]) for fold in (*split.tuning, *split.outer)]
+
+
+def test_a_group_stands_on_one_side_of_every_fold_in_time() -> None:
+    table = events(rate=0.4, maturity=3 * DAY)
+    table["card"] = [f"c{i}" for i in np.random.default_rng(5).integers(0, 900, len(table))]
+    split = split_events(table, period(folds=2, group="card"), maturity=3 * DAY, seed=1)
+    assert straddling(split, table["card"].to_numpy()) == [set()] * 2
+    assert set(table["card"].iloc[split.test]).isdisjoint(table["card"].iloc[split.train])
+    assert "test rows left out: their card stands in the training rows" in split.notes[0]
+
+
+def test_random_folds_keep_the_rows_of_a_repeating_entity_together() -> None:
+    table = events(days=10).assign(event_time=pd.NaT, known=pd.NaT)
+    table["shop"] = [f"s{i}" for i in range(len(table))]  # repeats nowhere: no group
+    split = split_events(table, RandomSplit(by="random"), maturity=DAY, seed=1, entities=("shop", "card"))
+    assert split.group == "card" and straddling(split, table["card"].to_numpy()) == [set()] * 18
+    assert "all rows of one card" in split.notes[1]
+
+
+def test_fewer_keys_than_folds_is_an_error_that_names_the_entity() -> None:
+    table = events(days=10).assign(event_time=pd.NaT, known=pd.NaT, card="one")
+    with pytest.raises(TrainingError, match="1 different keys of card"):
+        split_events(table, RandomSplit(by="random"), maturity=DAY, seed=1, entities=("card",))
+
+
+def test_rows_without_a_key_are_groups_of_their_own() -> None:
+    assert group_codes(pd.Series(["a", None, "b", None, "a"])).tolist() == [0, 3, 1, 4, 0]
+
+
+def test_rejects_are_matured_training_rows_without_an_outcome() -> None:
+    table = events()
+    table.loc[::3, "label"] = np.nan
+    split = split_events(table, period(), maturity=7 * DAY, seed=1)
+    assert set(split.rejects) == set(range(0, split.train.max() + 1, 3))
+    assert set(split.rejects).isdisjoint(split.train)
+
+
+def test_fewer_than_fifty_positives_are_too_few_to_train_on() -> None:
+    table = events().assign(label=0.0)
+    table.loc[:48, "label"] = 1.0
+    table.loc[table.index[-400:], "label"] = 1.0
+    with pytest.raises(TrainingError, match=r"49 positive and .* in the training period") as caught:
+        split_events(table, period(), maturity=7 * DAY, seed=1)
+    assert "at least 50 rows of each class" in str(caught.value)
 
 
 def test_stratified_folds_have_equal_class_shares() -> None:

@@ -122,10 +122,16 @@ def recall_at_fpr(y: Array, p: Array, rate: float) -> float:
 
 
 def card_precision_at(y: Array, p: Array, day: NDArray[np.int64], card: NDArray[Any], *, k: int) -> float:
-    """Card precision top-k (Fraud Detection Handbook, chapter 4): compromised cards among a day's k highest, over k.
+    """Card precision top-k (Fraud Detection Handbook, chapter 4): the mean of `daily_card_precision` over days."""
+    daily = daily_card_precision(y, p, day, card, k=k)
+    return float(np.mean(daily)) if len(daily) else float("nan")
 
-    The mean over days. A card's score and label of a day are the greatest of its events; a card found compromised is
-    left out on the following days.
+
+def daily_card_precision(y: Array, p: Array, day: NDArray[np.int64], card: NDArray[Any], *, k: int) -> Array:
+    """Compromised cards among the k cards with a day's highest scores, over k: one figure a day, in order of days.
+
+    A card's score and label of a day are the greatest of its events; a card found compromised is left out on the
+    following days. Rows without a card are left out.
     """
     import pandas as pd
 
@@ -138,7 +144,7 @@ def card_precision_at(y: Array, p: Array, day: NDArray[np.int64], card: NDArray[
         hits = top.loc[top["y"] == 1, "card"]
         found.update(hits)
         precisions.append(len(hits) / k)
-    return float(np.mean(precisions)) if precisions else float("nan")
+    return np.array(precisions)
 
 
 def psi(expected: NDArray[Any], actual: NDArray[Any]) -> float:
@@ -147,51 +153,15 @@ def psi(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return float(np.sum((a - e) * np.log(a / e)))
 
 
-def score_psi(before: Array, after: Array, *, bins: int = 10) -> float:
-    """PSI of scores over the deciles of `before`."""
+def score_psi(before: Array, after: Array, *, bins: int = 10, weight: Array | None = None) -> float:
+    """PSI of scores over the deciles of `before`; `weight` counts the rows of `after`."""
     edges = np.unique(np.quantile(before, np.arange(1, bins) / bins))
+    places = [np.searchsorted(edges, part, side="right") for part in (before, after)]
     counts = [
-        np.bincount(np.searchsorted(edges, part, side="right"), minlength=len(edges) + 1) for part in (before, after)
+        np.bincount(place, weights=each, minlength=len(edges) + 1)
+        for place, each in zip(places, (None, weight), strict=True)
     ]
     return psi(*counts)
-
-
-def intervals(
-    y: Array, p: Array, blocks: NDArray[np.int64] | None, *, seed: int, draws: int = 200, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of auc, gini and average_precision.
-
-    Whole blocks are drawn: days, since events of one day are alike, or rows that stand in `y` more than once. With
-    fewer than five blocks, or none, single entries.
-    """
-    if _one_class(y):
-        return {}
-    generator, order = np.random.default_rng(seed), np.argsort(-p, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)
-    ids = (
-        np.unique(blocks, return_inverse=True)[1]
-        if blocks is not None and len(np.unique(blocks)) >= 5
-        else np.arange(len(y))
-    )
-    count, sorted_y = int(ids.max()) + 1, y[order]
-    found: dict[str, list[float]] = {"auc": [], "average_precision": []}
-    for _ in range(draws):
-        weight = np.bincount(generator.integers(0, count, count), minlength=count)[ids][order]
-        hits, rows = np.cumsum(weight * sorted_y)[last], np.cumsum(weight)[last]
-        if 0 < hits[-1] < rows[-1]:
-            found["auc"].append(_weighted_auc(hits, rows))
-            found["average_precision"].append(
-                float(np.sum(np.diff(hits, prepend=0) * hits / np.maximum(rows, 1)) / hits[-1])
-            )
-    found["gini"] = [2 * value - 1 for value in found["auc"]]
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    bounds = {name: np.quantile(values, tails) for name, values in found.items() if values}
-    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
-
-
-def _weighted_auc(hits: Array, rows: Array) -> float:
-    tp, fp = np.append(0.0, hits), np.append(0.0, rows - hits)
-    return float(np.sum(np.diff(fp) * (tp[1:] + tp[:-1]) / 2) / (tp[-1] * fp[-1]))
 
 
 OBJECTIVES: dict[str, Callable[[Array, Array], float]] = {"auc": auc, "average_precision": average_precision}

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from configs.use_case import RandomSplit, TimeSplit, UseCase
+from training.folds import Rows
 from training.learners.scorecard import FittedScorecard
-from training.splits import Rows, Split
+from training.splits import Split
 
 if TYPE_CHECKING:
     from features.frame import Frame
@@ -27,10 +28,18 @@ LIBRARIES = ("lightgbm", "xgboost-cpu", "optbinning", "optuna", "numpy", "pandas
 
 def lineage(frame: Frame, split: Split, used: TimeSplit | RandomSplit) -> dict[str, Any]:
     """Hashes of data and definition, and the split with sizes, rates and dates."""
-    parts = {"train": split.train, "test": split.test, "reference": split.reference}
+    parts = {"train": split.train, "test": split.test, "reference": split.reference, "rejects": split.rejects}
     sizes: dict[str, Any] = {name: _size(frame, rows) for name, rows in parts.items()}
-    sizes["tuning"] = [{"train": _size(frame, fold.train), "valid": _size(frame, fold.valid)} for fold in split.tuning]
-    declared = {"declared": used.model_dump(mode="json"), "by": split.by, "notes": list(split.notes)}
+    sizes["tuning"] = [
+        {"train": _size(frame, split.train[fold.train]), "valid": _size(frame, split.train[fold.valid])}
+        for fold in split.tuning
+    ]
+    declared = {
+        "declared": used.model_dump(mode="json"),
+        "by": split.by,
+        "group": split.group,
+        "notes": list(split.notes),
+    }
     return {
         "data_hash": frame.data_hash,
         "definition_hash": frame.definition_hash,
