@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-features bench-kills bench-quality bench-serving bench-monitoring bench-simulators bench-demo notebooks lock clean
+.PHONY: help setup demo test check format bench bench-features bench-kills bench-quality bench-training bench-serving bench-monitoring bench-simulators bench-demo notebooks lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,7 +40,7 @@ check: $(READY) ## format, lint, types, layers
 format: $(READY) ## format the code and sort imports
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
-bench: bench-simulators bench-features bench-kills bench-monitoring bench-serving bench-quality bench-demo ## every measurement against its bar
+bench: bench-simulators bench-features bench-kills bench-monitoring bench-serving bench-quality bench-training bench-demo ## every measurement against its bar
 
 bench-%: $(READY)
 	@$(BIN)/python -m benchmarks.$*
@@ -55,6 +55,9 @@ bench-kills: $(READY) ## 200 kills of loading and recording, and what was lost
 
 bench-quality: $(READY) ## real tables: metrics beside the published figures
 	@$(BIN)/python -m benchmarks.quality
+
+bench-training: $(READY) ## the search beside a plain one: time, out-of-time AUC and memory
+	@$(BIN)/python -m benchmarks.training
 
 bench-serving: $(READY) ## latency of one decision over HTTP
 	@$(BIN)/python -m benchmarks.serving
@@ -72,7 +75,7 @@ notebooks: $(READY) ## execute the notebooks in place
 	@$(BIN)/python -m notebooks.build
 
 lock: $(READY) ## resolve requirements.lock anew
-	@$(BIN)/uv pip compile pyproject.toml --python-version 3.11 --extra redis --extra postgres --extra reports --group dev \
+	@$(BIN)/uv pip compile pyproject.toml --python-version 3.11 --extra redis --extra postgres --extra reports --extra pdf --group dev \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --custom-compile-command "make lock" -o requirements.lock
 
 clean: ## remove what was built and every trace of the demo

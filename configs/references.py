@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.durations import parse, render
+from configs.validation import DUPLICATES
 
 Dangling = tuple[str, str, str, list[str]]
 """Path in the file, value found, what was expected, valid names."""
@@ -46,6 +47,10 @@ def _features(raw: Mapping[str, Any]) -> Iterator[Dangling]:
     yield from _check(
         "credit_risk.scenarios", get(raw, "credit_risk", "scenarios"), "a file in configs/scenarios/", scenarios
     )
+
+    guarded = [*features, *_names(raw, "request"), *_names(raw, "views"), DUPLICATES]
+    for name in as_mapping(get(raw, "leaks", "accept")):
+        yield from _check(f"leaks.accept.{name}", name, "what the leak guard may find", guarded)
 
 
 def _decisions(raw: Mapping[str, Any]) -> Iterator[Dangling]:

@@ -102,14 +102,39 @@ class Training(Section):
 
 
 class Gates(Section):
-    """Bars a candidate must pass before anyone may approve it."""
+    """Bars a candidate must pass before anyone may approve it. What can't be measured does not pass."""
 
     minimum: dict[Metric, float] = Field({}, description="metric -> least value, on the out-of-time test")
-    maximum: dict[Metric, float] = Field({}, description="metric -> greatest value, such as ece or score_psi")
-    champion_margin: float = Field(0.005, ge=0, description="how much worse than the champion the objective may be")
-    fairness_ratio: float = Field(
-        0.0, ge=0, le=1, description="least ratio of selection rates between groups (four fifths: 0.8)"
+    minimum_of: Literal["value", "low"] = Field(
+        "value", description="low: the lower end of the 95 % interval must reach `minimum`, not only the value"
     )
+    maximum: dict[Metric, float] = Field(
+        {}, description="metric -> greatest value; without a word ece 0.1 and score_psi 0.25"
+    )
+    calibration_alpha: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="level of Spiegelhalter's test of calibration; 0: none, since on many rows it rejects what no "
+        "decision would notice",
+    )
+    champion_margin: float = Field(
+        0.01,
+        ge=0,
+        description="how much worse than the champion the objective may be: one-sided 95 % bound of the difference",
+    )
+    month_psi: float = Field(0.25, gt=0, description="greatest PSI of the score in a month of the test")
+    month_rows: int = Field(100, ge=1, description="rows that a month needs to be judged: fewer shift by chance")
+    fairness_ratio: float = Field(
+        0.0, ge=0, le=1, description="least ratio of selection rates between groups (four fifths: 0.8); 0: not asked"
+    )
+    explanation_rank: float = Field(
+        0.5, ge=-1, le=1, description="least rank correlation of feature importance between refits"
+    )
+    explanation_overlap: float = Field(
+        0.5, ge=0, le=1, description="least share of the ten first features that refits have in common"
+    )
+    latency_ms: float = Field(50.0, gt=0, description="greatest p99 of scoring one row with its contributions")
 
 
 class Band(Section):

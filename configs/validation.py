@@ -10,11 +10,14 @@ from configs.inputs import Name, Section
 
 RejectMethod = Literal["fuzzy", "parcelling", "reweighting"]
 
+DUPLICATES = "duplicates"
+"""What the leak guard calls rows that stand on both sides of the split, in the place of a column."""
+
 
 class Leaks(Section):
     """Findings of the leak guard that a person overrules, each with the reason that the report shows."""
 
-    accept: dict[str, str] = Field({}, description="feature (or `duplicates`) -> why it is no leak")
+    accept: dict[str, str] = Field({}, description="feature, request field or `duplicates` -> why it is no leak")
 
     @model_validator(mode="after")
     def _reasons(self) -> Leaks:
@@ -121,7 +124,9 @@ class Rejects(Section):
     """How rows of the training period without an outcome (rejected by an older policy) may help; off unless they do."""
 
     methods: tuple[RejectMethod, ...] = Field(("fuzzy", "parcelling", "reweighting"), min_length=1)
-    gain: float = Field(0.0, ge=0, description="gain of the objective on hidden outcomes above which a method is used")
+    gain: float = Field(
+        0.001, ge=0, description="gain of the objective on hidden outcomes above which a method is used"
+    )
     uplift: float = Field(
         1.5, ge=1, le=10, description="parcelling: how much likelier a reject is bad than an accepted row of its score"
     )

@@ -1,4 +1,4 @@
-"""`risk train`, `models`, `approve`, `refuse` and `audit`: from a use case to an approved release, and who did what."""
+"""`risk train`, `leaks`, `models`, `approve`, `refuse`, `reproduce`, `audit`: from a use case to a release."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ CommentOption = Annotated[str, typer.Option("--comment", help="Why; it goes into
 
 def mount(app: typer.Typer) -> None:
     """Add this room's commands to the front door."""
-    for command in (train, models, approve, refuse):
+    from training.leaks.cli import leaks
+    from training.report.cli import validation
+    from training.reproduce_cli import reproduce
+
+    for command in (leaks, train, models, validation, approve, refuse, reproduce):
         app.command()(command)
     app.add_typer(audit, name="audit")
 
@@ -35,6 +39,7 @@ def train(
     trials: Annotated[int | None, typer.Option(min=1, help="Trials of the search over all learners.")] = None,
     seconds: Annotated[int | None, typer.Option(min=1, help="Wall-clock budget of training, in seconds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the search and the learners.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the search (PostgreSQL only).")] = 1,
     reason: Annotated[str, typer.Option(help="Why this training was started, for the audit chain.")] = "requested",
     as_json: JsonOption = False,
 ) -> None:
@@ -44,18 +49,22 @@ def train(
     from training import pipeline
 
     with progress(f"training {chosen.name}", total=chosen.training.trials + pipeline.STEPS) as ticker:
-        made = pipeline.train(chosen, settings, author=identity or settings.identity, reason=reason, ticker=ticker)
-    facts = {
+        author = identity or settings.identity
+        made = pipeline.train(chosen, settings, author=author, reason=reason, workers=workers, ticker=ticker)
+    facts: dict[str, Any] = {
         "use case": made.use_case,
         "version": made.version,
         "verdict": "passed" if made.verdict.passed else "failed: " + ", ".join(g.name for g in made.verdict.failed),
-        **{name: round(value, 4) for name, value in made.metrics.items()},
+        **{
+            name: value if as_json else _with_interval(value, made.intervals.get(name))
+            for name, value in made.metrics.items()
+        },
         "seconds": round(made.seconds, 1),
         "run": made.run_id,
         "folder": str(made.folder),
     }
     if as_json:
-        facts = facts | {"verdict": made.verdict.to_json(), "metrics": made.metrics}
+        facts = facts | {"verdict": made.verdict.to_json(), "metrics": made.metrics, "intervals": made.intervals}
     show(facts, as_json=as_json, title=f"{made.use_case}/{made.version}")
     if made.verdict.passed and not as_json:
         typer.echo(f"another person may now approve it: risk approve {made.use_case} --as NAME --comment WHY")
@@ -146,6 +155,10 @@ def verify(as_json: JsonOption = False) -> None:
     known = anchors(settings)
     log.require_intact(anchors=known)
     show({"rows": len(log.rows()), "named by releases": len(known), "unbroken": True}, as_json=as_json)
+
+
+def _with_interval(value: float, bounds: tuple[float, float] | None) -> str:
+    return f"{value:.4f}" + (f"  (95 %: {bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else "")
 
 
 def _budgeted(use_case: UseCase, budget: dict[str, int | None]) -> UseCase:

@@ -89,3 +89,15 @@ class Encoder:
             else:
                 encoded[index] = codes.get(value, codes[OTHER]) if isinstance(value, str) else codes[OTHER]
         return encoded
+
+
+def uninformative(features: Sequence[Feature], X: NDArray[np.float64]) -> list[str]:
+    """A sentence for each feature that says nothing about the rows X [n, f]: it has no value, or one value only."""
+    notes = []
+    for feature, column in zip(features, X.T, strict=True):
+        known = column[~np.isnan(column)]
+        if not len(known):
+            notes.append(f"{feature.name} has no value in any of {len(column)} training rows: no model can use it")
+        elif len(known) == len(column) and (known == known[0]).all():
+            notes.append(f"{feature.name} has one value in all of {len(column)} training rows: no model can use it")
+    return notes

@@ -1,47 +1,51 @@
-"""The seal on the test: its labels are out of reach until every choice was made, and are read once."""
+"""The seal on the test: what became of its events is out of reach until every choice was made, and is read once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from configs.errors import TrainingError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from features.frame import Frame
     from training.splits import Split
 
+LABEL = "label"
+
 
 class Holdout:
-    """The test labels of a time split. A second `read` is an error: whoever looks twice has tuned on the test."""
+    """The events of a test with their outcomes. A second `read` is an error: whoever looks twice tunes on the test."""
 
-    def __init__(self, labels: NDArray[np.float64]) -> None:
-        self._labels: NDArray[np.float64] | None = labels
+    def __init__(self, events: pd.DataFrame) -> None:
+        self._events: pd.DataFrame | None = events
 
-    def read(self) -> NDArray[np.float64]:
-        """Labels of the test rows (1 or 0), in the order of `Split.test`. Raises `TrainingError` the second time."""
-        if self._labels is None:
+    def read(self) -> pd.DataFrame:
+        """Events of the test rows, in the order of `Split.test`. Raises `TrainingError` the second time."""
+        if self._events is None:
             raise TrainingError(
-                "the test labels were read a second time",
+                "the test was read a second time",
                 expected="one reading, after every choice was made",
                 fix="keep what the first reading gave; to choose, use the tuning folds",
             )
-        labels, self._labels = self._labels, None
-        return labels
+        events, self._events = self._events, None
+        return events
 
 
-def seal(frame: Frame, split: Split) -> tuple[Frame, Holdout]:
-    """The frame without the labels of the test rows (NaN), and the holdout that has them. Features aren't copied.
+def seal(frame: Frame, split: Split, *, outcomes: Sequence[str] = ()) -> tuple[Frame, Holdout]:
+    """The frame without the labels and `outcomes` of the test period (missing there), and the holdout that has them.
 
-    Where folds were drawn by chance every row is trained on, and there is nothing to seal: the frame comes back as it
-    is, with an empty holdout.
+    Features aren't copied. Where folds were drawn by chance every row is trained on, and there is nothing to seal: the
+    frame comes back as it is, with an empty holdout.
     """
     if split.by == "random":
-        return frame, Holdout(np.empty(0))
-    labels = frame.events["label"].to_numpy(dtype=np.float64).copy()
-    holdout = Holdout(labels[split.test].copy())
-    labels[split.reference] = np.nan
-    return replace(frame, events=frame.events.assign(label=labels)), holdout
+        return frame, Holdout(frame.events.iloc[:0])
+    hidden = np.zeros(len(frame.events), dtype=bool)
+    hidden[split.reference] = True
+    masked = {name: frame.events[name].mask(hidden) for name in (LABEL, *outcomes)}
+    return replace(frame, events=frame.events.assign(**masked)), Holdout(frame.events.iloc[split.test])

@@ -19,21 +19,25 @@ from training.learners.protocol import Array, Fitted
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
 """Version of `model.json`; a reader refuses what it doesn't know."""
+READABLE = (1, 2)
+"""Format 1 had no offset, and Platt scaling alone."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A fitted model. Several boosters (bags) are averaged in log-odds.
 
-    `features` are the ones used, in the order of X; `learner` names the kind of the boosters.
+    `features` are the ones used, in the order of X; `learner` names the kind of the boosters. `offset` is taken off
+    their log-odds: what weighing positives like negatives added to them (`training.learners.weights.balanced`).
     """
 
     learner: str
     encoder: Encoder
     boosters: tuple[Fitted, ...]
     calibration: Calibration
+    offset: float = 0.0
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -65,7 +69,7 @@ class Model:
 
     def margin(self, X: Array) -> Array:
         """Raw log-odds, [n]; the same bits for a row whether it is scored alone or in a batch."""
-        return self._mean([booster.margin(X) for booster in self.boosters])
+        return self._mean([booster.margin(X) for booster in self.boosters]) - self.offset
 
     def probability(self, X: Array) -> Array:
         """Calibrated probability of the positive class in (0, 1), [n]."""
@@ -73,7 +77,9 @@ class Model:
 
     def contributions(self, X: Array) -> Array:
         """Log-odds by feature, [n, f + 1], the base last. Rows sum to the margin (for XGBoost in float32)."""
-        return self._mean([booster.contributions(X) for booster in self.boosters])
+        found = self._mean([booster.contributions(X) for booster in self.boosters])
+        found[:, -1] -= self.offset
+        return found
 
     @staticmethod
     def _mean(parts: list[Array]) -> Array:
@@ -94,6 +100,7 @@ class Model:
             "features": [asdict(feature) for feature in self.features],
             "vocabularies": {name: list(labels) for name, labels in self.vocabularies.items()},
             "calibration": self.calibration.as_json(),
+            "offset": self.offset,
             "boosters": files,
         }
         (folder / "model.json").write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -106,7 +113,8 @@ class Model:
         features = tuple(Feature(**entry | {"vocabulary": tuple(entry["vocabulary"])}) for entry in raw["features"])
         encoder = Encoder(features, {name: tuple(labels) for name, labels in raw["vocabularies"].items()})
         boosters = tuple(kind.load((folder / Path(name).name).read_bytes()) for name in raw["boosters"])
-        return cls(raw["learner"], encoder, boosters, Calibration.from_json(raw["calibration"]))
+        calibration = Calibration.from_json(raw["calibration"])
+        return cls(raw["learner"], encoder, boosters, calibration, float(raw.get("offset", 0.0)))
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -119,10 +127,10 @@ def _description(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise TrainingError(f"{path} is not readable JSON: {error}", expected="a file written by Model.save") from None
-    if raw.get("format") != FORMAT:
+    if raw.get("format") not in READABLE:
         raise TrainingError(
             f"{path} has format {raw.get('format')!r}",
-            expected=f"format {FORMAT}",
+            expected=f"format {' or '.join(map(str, READABLE))}",
             fix="train the model again with this version",
         )
     return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from features.vector import Feature
 from training.encoding import Encoder
-from training.evidence.calibration import Calibration
+from training.evidence.calibration import Platt
+from training.evidence.directions import verify_monotone
 from training.learners.choice import learner
-from training.learners.protocol import Fitted, Learner, Sample, columns_of
+from training.learners.protocol import Column, Fitted, Learner, Sample, columns_of
+from training.learners.weights import balanced
 from training.model import Model
 
 LEARNERS = ("lightgbm", "xgboost", "scorecard")
@@ -23,6 +26,7 @@ FEATURES = (
     Feature("purpose", "category", "request", "", ("car", "home")),
     Feature("region", "category", "request", ""),
     Feature("unknown", "number", "request", ""),
+    Feature("constant", "number", "request", ""),
 )
 MONOTONE = {"income": "decreasing", "arrears": "increasing"}
 
@@ -37,6 +41,7 @@ def table(n: int = 1500) -> tuple[pd.DataFrame, np.ndarray]:
             "purpose": generator.choice(np.array(["car", "home", None], dtype=object), n),
             "region": generator.choice(np.array(["north", "south", "west"], dtype=object), n),
             "unknown": np.full(n, np.nan),
+            "constant": np.full(n, 3.0),
         }
     )
     risk = (
@@ -53,15 +58,24 @@ FRAME, LABEL = table()
 ENCODER = Encoder.learned(FEATURES, FRAME)
 COLUMNS = columns_of(ENCODER, MONOTONE)
 X = ENCODER.table(FRAME)
+WEIGHT = np.random.default_rng(8).integers(0, 4, len(X)).astype(float)
 
 
 def small(kind: Learner) -> dict[str, float | int]:
     return dict(kind.default) | ({"trees": 40} if "trees" in kind.default else {})
 
 
-def fit(name: str, *, seed: int = 1, rows: slice = slice(None)) -> Fitted:
+def fit(
+    name: str,
+    *,
+    seed: int = 1,
+    rows: slice | np.ndarray = slice(None),
+    weight: np.ndarray | None = None,
+    threads: int = 1,
+) -> Fitted:
     kind = learner(name)
-    return kind.fit(Sample(X[rows], LABEL[rows], COLUMNS), small(kind), seed=seed, threads=1)
+    sample = Sample(X[rows], LABEL[rows], COLUMNS, None if weight is None else weight[rows])
+    return kind.fit(sample, small(kind), seed=seed, threads=threads)
 
 
 @pytest.fixture(scope="module", params=LEARNERS)
@@ -71,11 +85,71 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def model(name: str) -> Model:
-    return Model(name, ENCODER, (fit(name),), Calibration(0.9, -0.1))
+    return Model(name, ENCODER, (fit(name),), Platt(0.9, -0.1))
 
 
 def test_the_same_seed_gives_the_same_bytes(name: str, model: Model) -> None:
     assert fit(name).dump() == model.boosters[0].dump()
+
+
+def test_the_same_seed_and_weights_give_the_same_bytes(name: str) -> None:
+    assert fit(name, weight=WEIGHT).dump() == fit(name, weight=WEIGHT).dump() != fit(name).dump()
+
+
+def test_threads_do_not_change_the_bytes(name: str, model: Model) -> None:
+    assert fit(name, threads=2).dump() == model.boosters[0].dump()
+
+
+def test_the_order_of_features_does_not_change_a_bit_of_a_score(name: str, model: Model) -> None:
+    kind, order = learner(name), np.random.default_rng(9).permutation(len(COLUMNS))
+    shuffled = Sample(X[:, order], LABEL, tuple(COLUMNS[place] for place in order))
+    fitted = kind.fit(shuffled, small(kind), seed=1, threads=1)
+    assert np.array_equal(fitted.margin(X[:, order]), model.margin(X))
+    parts, whole = fitted.contributions(X[:50][:, order]), model.contributions(X[:50])
+    assert np.array_equal(parts[:, :-1], whole[:, order])
+    assert np.array_equal(parts[:, -1], whole[:, -1])
+
+
+def test_a_row_of_weight_zero_is_left_out(name: str) -> None:
+    assert fit(name, weight=WEIGHT).dump() == fit(name, weight=WEIGHT, rows=np.flatnonzero(WEIGHT)).dump()
+
+
+def test_a_row_of_weight_k_counts_like_k_rows(name: str) -> None:
+    """With nothing drawn, no least number of rows in a leaf, and a bin for each value: those count rows, not weight."""
+    kind = learner(name)
+    plain = {"lightgbm": {"min_data_in_leaf": 1, "bagging_fraction": 1.0, "feature_fraction": 1.0}}
+    plain["xgboost"] = {"subsample": 1.0, "colsample_bytree": 1.0}
+    few = np.round(np.column_stack([np.clip(X[:, 1], 0, 2), np.clip(X[:, 2] * 2, -3, 3)]))
+    columns, repeat = (Column("arrears"), Column("balance")), WEIGHT.astype(int)
+    params = small(kind) | plain.get(name, {})
+    weighed = kind.fit(Sample(few, LABEL, columns, WEIGHT), params, seed=1, threads=1)
+    repeated = Sample(np.repeat(few, repeat, axis=0), np.repeat(LABEL, repeat), columns)
+    scores = kind.fit(repeated, params, seed=1, threads=1).margin(few)
+    assert np.abs(weighed.margin(few) - scores).max() < (1e-9 if name == "scorecard" else 1e-4)
+
+
+def test_balanced_weights_leave_the_mean_probability_near_the_base_rate(name: str) -> None:
+    kind, rare = learner(name), np.flatnonzero((LABEL == 0) | (np.arange(len(LABEL)) % 4 == 0))
+    sample, offset = balanced(Sample(X[rare], LABEL[rare], COLUMNS))
+    model = Model(name, ENCODER, (kind.fit(sample, small(kind), seed=1, threads=1),), Platt(), offset)
+    rate, found = LABEL[rare].mean(), model.probability(X[rare]).mean()
+    assert offset > 1.5
+    assert found == pytest.approx(rate, abs=0.25 * rate)
+    assert replace(model, offset=0.0).probability(X[rare]).mean() > 2 * rate
+    error = np.abs(model.contributions(X[:50]).sum(axis=1) - model.margin(X[:50])).max()
+    assert error < (1e-5 if name == "xgboost" else 1e-12)
+
+
+def test_the_fitted_model_follows_the_declared_directions(model: Model) -> None:
+    found = verify_monotone(model, X, MONOTONE, seed=1)
+    assert [one["greatest_violation"] for one in found["features"]] == [0.0, 0.0]
+    assert all(one["spread"] > 0 for one in found["features"])
+
+
+def test_a_constant_and_an_unknown_feature_contribute_nothing(model: Model) -> None:
+    parts = model.contributions(X[:50])
+    for feature in ("unknown", "constant"):
+        assert np.all(parts[:, model.names.index(feature)] == 0)
 
 
 def test_a_loaded_model_scores_and_explains_the_same_bits(model: Model, tmp_path: Path) -> None:
@@ -94,6 +168,7 @@ def test_a_saved_model_is_plain_data(model: Model, tmp_path: Path) -> None:
 def test_one_row_scores_the_same_bits_as_a_batch(model: Model) -> None:
     batch, parts = model.margin(X[:200]), model.contributions(X[:50])
     assert [model.margin(row[None])[0] for row in X[:200]] == batch.tolist()
+    assert [model.probability(row[None])[0] for row in X[:200]] == model.probability(X[:200]).tolist()
     assert np.array_equal(np.vstack([model.contributions(row[None]) for row in X[:50]]), parts)
 
 

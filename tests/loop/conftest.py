@@ -20,12 +20,18 @@ RISK = Path(sys.executable).with_name("risk")
 
 SMALL: dict[str, dict[str, Any]] = {
     "fraud": {
-        "simulator": {"rows": 24000, "months": 3, "live_rows": 1200},
+        "simulator": {"rows": 48000, "months": 3, "live_rows": 1200},
         "split": {
             "train": {"start": "2025-01-20", "end": "2025-02-20"},
             "test": {"start": "2025-03-06", "end": "2025-03-28"},
         },
-        "gates": {"minimum": {"auc": 0.6, "average_precision": 0.0}},
+        "gates": {  # some dozens of frauds can't tell more than this
+            "minimum": {"auc": 0.6, "average_precision": 0.0},
+            "champion_margin": 0.4,
+            "month_psi": 1.0,
+            "explanation_rank": 0.0,
+            "explanation_overlap": 0.2,
+        },
         "monitoring": {"window": "7d"},
         "rehearsal": {"period": None, "requests": 500},
     },

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(400)
 def test_from_a_raw_table_to_a_retrained_candidate(command_line: Any, tmp_path: Path) -> None:
     """Simulate, build features, train, approve, package, serve, decide, turn in outcomes, monitor, retrain."""
     risk = command_line
-    assert risk.json("simulate", "fraud")["rows in transactions"] == 24000
+    assert risk.json("simulate", "fraud")["rows in transactions"] == 48000
     for verb in ("apply", "backfill", "materialize"):
         risk.run("features", verb, "fraud")
     assert {row["feature"] for row in risk.json("features", "list", "fraud")} >= {"amount", "card_amount_mean_7d"}

@@ -20,7 +20,7 @@ from features.vector import features_of
 from serving.decisions import Decision, DecisionLog, KnownOutcome, digest_of, new_decision_id
 from training.encoding import Encoder
 from training.evidence import metrics
-from training.evidence.calibration import Calibration
+from training.evidence.calibration import Platt
 from training.evidence.reference import build_reference
 from training.governance.release import Provenance, Release, current_release, make_current, write_release
 from training.learners.choice import learner
@@ -56,7 +56,7 @@ def _candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind = learner("lightgbm")
     sample = Sample(encoder.table(features), label, columns_of(encoder, {}))
     fitted = kind.fit(sample, dict(kind.default) | {"trees": 40}, seed=1, threads=1)
-    model = Model("lightgbm", encoder, (fitted,), Calibration())
+    model = Model("lightgbm", encoder, (fitted,), Platt())
     tested, outcome = population(3000, seed=2)
     probability = model.probability(model.encode(tested))
     model.save(folder / "model")

@@ -16,7 +16,7 @@ from configs.settings import Settings
 from configs.use_case import UseCase
 from features.vector import features_of
 from training.encoding import Encoder
-from training.evidence.calibration import Calibration
+from training.evidence.calibration import Platt
 from training.governance.gates import GateResult, Verdict
 from training.governance.ledger import Filing, Ledger
 from training.governance.registry import ModelVersion, Registry, SourceTable, Submission
@@ -57,7 +57,7 @@ def _candidate(name: str, folder: Path) -> Path:
     kind = learner(name)
     params = dict(kind.default) | ({"trees": 5} if "trees" in kind.default else {})
     fitted = kind.fit(Sample(X, y, columns_of(encoder, {})), params, seed=1, threads=1)
-    Model(name, encoder, (fitted,), Calibration()).save(folder / "model")
+    Model(name, encoder, (fitted,), Platt()).save(folder / "model")
     (folder / "use_case.json").write_text(json.dumps(use_case.as_json()))
     (folder / "reference.json").write_text(json.dumps({"n": 600}))
     (folder / "evidence.json").write_text(json.dumps({"data_hash": "d", "seed": 7}))

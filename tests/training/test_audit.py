@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from configs.errors import GovernanceError
 from configs.settings import Settings
 from training.governance.audit import GENESIS, AuditLog
 
@@ -122,3 +123,9 @@ def test_processes_that_append_together_make_one_chain(store: Settings) -> None:
     log = AuditLog(store)
     assert len(log.rows()) == 45
     assert log.verify() is None
+
+
+def test_a_database_that_cannot_be_used_is_told_in_one_message(settings: Settings) -> None:
+    (settings.home / "governance.db").mkdir(parents=True)
+    with pytest.raises(GovernanceError, match="governance database can't be used: unable to open"):
+        AuditLog(settings)

@@ -22,7 +22,9 @@ def frame() -> Frame:
     time = pd.Series(pd.date_range("2024-01-01", periods=n, freq="30min", tz="UTC")).dt.as_unit("us")
     label = (generator.random(n) < 0.3).astype(float)
     label[::9] = np.nan
-    events = pd.DataFrame({"event_id": [str(i) for i in range(n)], "event_time": time, "known": time, "label": label})
+    events = pd.DataFrame(
+        {"event_id": [str(i) for i in range(n)], "event_time": time, "known": time, "label": label, "loss": label * 100}
+    )
     return Frame(events, pd.DataFrame({"x": generator.normal(size=n)}), "data", "definition")
 
 
@@ -32,11 +34,11 @@ SPLIT = TimeSplit(
 )
 
 
-def test_labels_of_the_test_are_sealed_and_those_of_training_are_not() -> None:
+def test_outcomes_of_the_test_are_sealed_and_those_of_training_are_not() -> None:
     made = frame()
     split = split_events(made.events, SPLIT, maturity=DAY, seed=1)
-    sealed, _ = seal(made, split)
-    assert sealed.events["label"].iloc[split.reference].isna().all()
+    sealed, _ = seal(made, split, outcomes=("loss",))
+    assert sealed.events[["label", "loss"]].iloc[split.reference].isna().all(axis=None)
     assert sealed.events["label"].iloc[split.train].equals(made.events["label"].iloc[split.train])
     assert made.events["label"].iloc[split.test].notna().all()
     assert sealed.features is made.features
@@ -46,7 +48,7 @@ def test_the_test_is_read_once_and_a_second_reading_is_an_error() -> None:
     made = frame()
     split = split_events(made.events, SPLIT, maturity=DAY, seed=1)
     _, holdout = seal(made, split)
-    assert np.array_equal(holdout.read(), made.events["label"].to_numpy()[split.test])
+    assert holdout.read().equals(made.events.iloc[split.test])
     with pytest.raises(TrainingError, match="read a second time"):
         holdout.read()
 

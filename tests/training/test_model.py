@@ -11,7 +11,7 @@ import pytest
 from configs.errors import TrainingError
 from features.vector import Feature
 from training.encoding import Encoder
-from training.evidence.calibration import Calibration
+from training.evidence.calibration import Platt
 from training.learners.choice import learner
 from training.learners.protocol import Column, Sample
 from training.model import Model
@@ -28,7 +28,7 @@ def model(bags: int = 1) -> Model:
     kind = learner("lightgbm")
     params = dict(kind.default) | {"trees": 10}
     boosters = tuple(kind.fit(Sample(X, y, COLUMNS), params, seed=bag, threads=1) for bag in range(bags))
-    return Model("lightgbm", ENCODER, boosters, Calibration(1.1, 0.2))
+    return Model("lightgbm", ENCODER, boosters, Platt(1.1, 0.2))
 
 
 def test_bags_are_averaged_in_log_odds() -> None:

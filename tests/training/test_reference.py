@@ -9,7 +9,7 @@ import pandas as pd
 
 from features.vector import Feature
 from training.encoding import Encoder
-from training.evidence.calibration import Calibration
+from training.evidence.calibration import Platt
 from training.evidence.metrics import psi
 from training.evidence.reference import bin_counts, build_reference
 from training.learners.choice import learner
@@ -29,9 +29,7 @@ def reference() -> tuple[dict[str, object], pd.DataFrame, np.ndarray]:
     X, y = encoder.table(table), (generator.random(1000) < 0.3).astype(float)
     columns = (Column("a"), Column("b", encoder.vocabularies["b"]))
     kind = learner("scorecard")
-    model = Model(
-        "scorecard", encoder, (kind.fit(Sample(X, y, columns), kind.default, seed=1, threads=1),), Calibration()
-    )
+    model = Model("scorecard", encoder, (kind.fit(Sample(X, y, columns), kind.default, seed=1, threads=1),), Platt())
     return build_reference(table, model.probability(X), model), table, model.probability(X)
 
 

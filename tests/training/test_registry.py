@@ -14,7 +14,7 @@ import pytest
 
 from configs.errors import GovernanceError, TrainingError
 from configs.settings import Settings
-from training.governance.registry import Registry, Submission
+from training.governance.registry import ModelVersion, Registry, Submission
 from training.governance.release import folder_digest
 
 Submit = Callable[..., Submission]
@@ -131,6 +131,47 @@ def test_the_run_of_a_killed_process_is_marked_failed_by_the_next(
     killed = mlflow_client.create_run(experiment, tags={"process": f"{os.uname().nodename}:{gone.pid}"})
     registry.register(submit(candidate))
     assert mlflow_client.get_run(killed.info.run_id).info.status == "FAILED"
+
+
+def test_a_failure_removes_what_it_had_written(governed: Settings, candidate: Path, submit: Submit) -> None:
+    (candidate / "model" / "booster-0.txt").write_text("not a booster")
+    with pytest.raises(lightgbm.basic.LightGBMError):
+        Registry(governed).register(submit(candidate))
+    assert [path for path in (governed.home / "mlartifacts").rglob("*") if path.is_file()] == []
+
+
+def test_a_version_that_could_not_be_filed_is_withdrawn_and_the_error_goes_on(
+    governed: Settings, candidate: Path, submit: Submit
+) -> None:
+    registry = Registry(governed)
+    made = registry.register(submit(candidate))
+    with pytest.raises(GovernanceError, match="no room"), registry.withdrawn_unless_filed(made):
+        raise GovernanceError("no room")
+    assert registry.versions("credit") == []
+    assert client(governed).get_run(made.run_id).info.status == "FAILED"
+    assert not list((governed.home / "mlartifacts").rglob("evidence.json"))
+
+
+def of_dead_process(settings: Settings, version: ModelVersion) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    client(settings).set_tag(version.run_id, "process", f"{os.uname().nodename}:{gone.pid}")
+
+
+def test_sweeping_withdraws_what_a_killed_process_did_not_file_and_nothing_else(
+    governed: Settings, candidate: Path, submit: Submit
+) -> None:
+    registry = Registry(governed)
+    filed, left, own = (registry.register(submit(candidate, learner_name="none")) for _ in range(3))
+    of_dead_process(governed, filed)
+    of_dead_process(governed, left)
+    assert registry.sweep("credit", filed={filed.run_id}) == [left.version]
+    assert [each.version for each in registry.versions("credit")] == [own.version, filed.version]
+    assert len(list((governed.home / "mlartifacts").rglob("evidence.json"))) == 2
+
+
+def test_sweeping_before_the_first_version_finds_nothing(governed: Settings) -> None:
+    assert Registry(governed).sweep("credit", filed=set()) == []
 
 
 def test_a_file_store_is_refused_with_advice(settings: Settings, tmp_path: Path) -> None:

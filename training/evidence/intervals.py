@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+DISTANCES = {"ece", "score_psi"}
+"""Distances from 0: drawing rows anew adds to them, so their draws are centred on the figure itself."""
+
 _FIGURES: dict[str, Callable[[WeightedFigures, Array], float]] = {
     "auc": WeightedFigures.auc,
     "gini": lambda figures, weight: 2 * figures.auc(weight) - 1,
@@ -29,23 +32,25 @@ _FIGURES: dict[str, Callable[[WeightedFigures, Array], float]] = {
 
 
 def intervals(
-    tested: Tested, names: Iterable[str], *, trained: Array | None = None, draws: int = DRAWS
+    tested: Tested, values: Mapping[str, float], *, trained: Array | None = None, draws: int = DRAWS
 ) -> dict[str, tuple[float, float]]:
-    """Interval by metric, for those of `names` that are defined in at least half of the draws.
+    """Interval of each metric in `values` (the figures themselves) that is defined in at least half of the draws.
 
     Each draw is made of whole blocks; a figure of several parts is the mean over parts, as in `metrics`. `trained`:
     probabilities of the training rows, which `score_psi` compares with. Card precision is drawn by days, its unit.
     """
     resamples = Resamples.of(tested.blocks, n=len(tested.y), seed=tested.seed, draws=draws)
-    found: dict[str, Array] = {name: _drawn(tested, resamples, _FIGURES[name]) for name in names if name in _FIGURES}
-    for name in names:
+    found: dict[str, Array] = {name: _drawn(tested, resamples, _FIGURES[name]) for name in values if name in _FIGURES}
+    for name in values:
         if match := re.fullmatch(r"card_precision_at_(\d+)", name):
             found[name] = _by_day(tested, k=int(match[1]), draws=draws)
         if name == "score_psi" and trained is not None:
             found[name] = np.array(
                 [metrics.score_psi(trained, tested.probability, weight=weight) for weight in resamples.weights()]
             )
-    bounds = {name: interval(values) for name, values in found.items()}
+    for name in DISTANCES & found.keys():
+        found[name] = np.maximum(found[name] - np.nanmean(found[name]) + values[name], 0)
+    bounds = {name: interval(drawn) for name, drawn in found.items()}
     return {name: (pair[0], pair[1]) for name, pair in bounds.items() if pair}
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evidence.calibration import reliability
 from training.evidence.metrics import auc, average_precision
+from training.evidence.reliability import reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from training.search import Search, Trial
+    from training.search.trials import Search, Trial
 
 Array = NDArray[np.float64]
 

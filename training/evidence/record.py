@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from configs.use_case import RandomSplit, TimeSplit, UseCase
+from training.evidence.points import points_evidence
 from training.folds import Rows
-from training.learners.scorecard import FittedScorecard
 from training.splits import Split
 
 if TYPE_CHECKING:
     from features.frame import Frame
-    from training.explain import Summary
     from training.model import Model
-    from training.search import Search
+    from training.search.task import Warm
+    from training.search.trials import Search, Trial
 
 LIBRARIES = ("lightgbm", "xgboost-cpu", "optbinning", "optuna", "numpy", "pandas", "scipy", "shap")
 
@@ -47,24 +47,22 @@ def lineage(frame: Frame, split: Split, used: TimeSplit | RandomSplit) -> dict[s
     }
 
 
-def choices(use_case: UseCase, found: Search, model: Model, summary: Summary) -> dict[str, Any]:
-    """What was searched and chosen, with seeds and library versions."""
-    best, training = found.best, use_case.training
-    tables = [
-        booster.points(use_case.policy.points) for booster in model.boosters if isinstance(booster, FittedScorecard)
-    ]
-    chosen = {"learner": best.learner, "params": dict(best.params)}
+def choices(
+    use_case: UseCase, found: Search, trial: Trial, model: Model, *, warm: Sequence[Warm] = ()
+) -> dict[str, Any]:
+    """What was searched and chosen, with seeds and library versions: all that a rebuilding needs."""
+    training = use_case.training
+    points = points_evidence(model, use_case.policy.points)
+    chosen = {"learner": trial.learner, "params": dict(trial.params), "left_out": list(trial.left_out)}
     return {
         "objective": training.objective,
         "seed": training.seed,
-        "search": [trial.as_json() for trial in found.trials],
-        "learners": {name: trial.as_json() for name, trial in found.best_by_learner.items()},
+        "search": found.as_json(),
+        "warm": [[name, dict(params)] for name, params in warm],
+        "learners": {name: each.as_json() for name, each in found.best_by_learner.items()},
         "chosen": chosen | {"bags": len(model.boosters), "bags_asked": training.bags},
-        "calibration": model.calibration.as_json(),
-        "importance": summary.importance,
-        "base": summary.base,
-        "points": tables[0] if tables else [],
-        "features": list(model.names),
+        "points": points,
+        "used_features": list(model.names),
         "excluded": list(training.exclude),
         "libraries": {name: version(name) for name in LIBRARIES},
     }

@@ -19,7 +19,7 @@ LEAST_DEFINED = 0.5
 
 @dataclass(frozen=True)
 class Resamples:
-    """Bootstrap draws of n rows. block: of each row, [n], from 0. counts: how often a draw has a block, [draws, blocks].
+    """Bootstrap draws of n rows. block: of each row, [n], from 0. counts: of each block by draw, [draws, blocks].
 
     The same draws serve every figure, so that differences between figures are paired.
     """

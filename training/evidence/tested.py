@@ -18,8 +18,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tested:
-    """Scored rows of the test, n in all, in the order of the frame; with repeated folds a row stands more than once.
+    """Scored rows of the test, n in all, in the order of the frame.
 
+    With repeated folds a row stands more than once; the tables' index says which row of the frame it is.
     events: `event_time`, `label`, one column an entity, protected attributes and outcomes. features: every feature of
     the use case, as the frame has them. y: 1 or 0. probability: calibrated, in (0, 1). blocks: what a bootstrap draws
     whole, as integers: days, or the entity of `split.group`, or rows. parts: metrics are means over these parts (one,

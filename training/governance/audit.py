@@ -101,7 +101,7 @@ class AuditLog:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that is alone in writing: what is done in it is committed together or not at all."""
-        with self._engine.begin() as connection:
+        with _reached(), self._engine.begin() as connection:
             _lock(connection)
             yield connection
 
@@ -111,7 +111,7 @@ class AuditLog:
         if subject is not None:
             below = AUDIT.c.subject.startswith(f"{subject}/", autoescape=True)
             query = query.where(sa.or_(AUDIT.c.subject == subject, below))
-        with nullcontext(within) if within is not None else self._engine.connect() as connection:
+        with _reached(), nullcontext(within) if within is not None else self._engine.connect() as connection:
             return [AuditRow(**row._asdict()) for row in connection.execute(query)]
 
     def verify(self, *, anchors: Mapping[int, str] | None = None) -> BrokenChain | None:
@@ -150,11 +150,24 @@ def governance_engine(settings: Settings) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    with engine.begin() as connection:
+    with _reached(), engine.begin() as connection:
         if not sa.inspect(connection).has_table(AUDIT.name):
             _lock(connection)
             _create(connection)
     return engine
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turn what the database refuses, such as a write to a full disk, into one `GovernanceError`."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise GovernanceError(
+            f"the governance database can't be used: {str(error.orig).splitlines()[0]}",
+            expected="a database that can be reached, with space on its disk",
+            fix="free space on the disk of RISK_HOME, or check RISK_DATABASE_URL; then do it again",
+        ) from error
 
 
 def _create(connection: sa.Connection) -> None:

@@ -8,25 +8,24 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shutil
 import socket
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
+from urllib.parse import unquote, urlparse
 
 from configs.errors import GovernanceError, TrainingError
 from configs.settings import Settings, sqlalchemy_url
+from training.governance.submission import CANDIDATE, CHAMPION, Alias, ModelVersion, SourceTable, Submission
 
-CANDIDATE: Final = "candidate"
-"""Folder of a run's artifacts with the candidate, and the alias of the latest one."""
-
-CHAMPION: Final = "champion"
-Alias = Literal["candidate", "champion"]
+__all__ = ["CANDIDATE", "CHAMPION", "Alias", "ModelVersion", "Registry", "SourceTable", "Submission"]
 
 _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
@@ -36,52 +35,12 @@ _ENVIRONMENT = {
     "MLFLOW_MODEL_CATALOG_URI": "",
     "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what its database refuses is told once, as our own error
 }
 _PROCESS = "process"
+_PENDING = "pending"
+"""Tag of a run that is no version yet: logging a native model ends the run in MLflow's eyes before all is there."""
 _LOCK = threading.RLock()  # mlflow's model flavours know only one tracking address and one active run a process
-
-
-@dataclass(frozen=True)
-class SourceTable:
-    """A raw table that a candidate was trained on, for lineage. `digest`: SHA-256 over the data, hexadecimal."""
-
-    name: str
-    path: str
-    rows: int | None
-    digest: str
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A candidate to be registered: its folder, and what is tracked about it."""
-
-    use_case: str
-    folder: Path
-    learner: str
-    features: tuple[str, ...]
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    tables: tuple[SourceTable, ...]
-    started_at: datetime
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A registered version as MLflow knows it."""
-
-    use_case: str
-    version: int
-    run_id: str
-    created_at: datetime
-    aliases: tuple[str, ...]
-    tags: Mapping[str, str]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Metrics of the out-of-time test, as registered."""
-        return dict(json.loads(self.tags.get("metrics", "{}")))
 
 
 class Registry:
@@ -95,7 +54,7 @@ class Registry:
         """Track a run with everything in it and make it a new version, without an alias.
 
         The version is created last and in one step: whatever fails or is interrupted before leaves a run marked
-        FAILED and no version.
+        FAILED, none of its files, and no version.
         """
         with self._client() as client:
             experiment = self._experiment(client, submission.use_case)
@@ -103,6 +62,7 @@ class Registry:
             started = int(submission.started_at.timestamp() * 1000)
             owner = {
                 _PROCESS: f"{socket.gethostname()}:{os.getpid()}",
+                _PENDING: "true",
                 "mlflow.user": submission.tags.get("author", ""),
             }
             run = client.create_run(experiment, start_time=started, tags=dict(submission.tags) | owner)
@@ -113,10 +73,40 @@ class Registry:
                 source = _log_native(self._uri, run_id, submission) or f"{run.info.artifact_uri}/{CANDIDATE}"
                 client.set_terminated(run_id, "FINISHED")
                 made = _create_version(client, submission, run_id, source)
+                client.delete_tag(run_id, _PENDING)
             except BaseException:
-                client.set_terminated(run_id, "FAILED")
+                with _told_first():
+                    _bury(client, run)
                 raise
         return self.version(submission.use_case, int(made.version))
+
+    def withdraw(self, version: ModelVersion) -> None:
+        """Take a version back that nobody could approve, because it was never filed: its run is marked FAILED."""
+        with self._client() as client:
+            client.delete_model_version(version.use_case, str(version.version))
+            _bury(client, client.get_run(version.run_id))
+
+    @contextmanager
+    def withdrawn_unless_filed(self, version: ModelVersion) -> Iterator[None]:
+        """For filing a version: should that fail, the version is withdrawn, and the error goes on."""
+        try:
+            yield
+        except BaseException:
+            with _told_first():
+                self.withdraw(version)
+            raise
+
+    def sweep(self, use_case_name: str, *, filed: Container[str]) -> list[int]:
+        """Withdraw versions whose process on this machine was killed before it filed them; returns their numbers.
+
+        `filed`: run ids of the versions that were filed. A version of a living process may still be filed.
+        """
+        unfiled = [each for each in self.versions(use_case_name) if each.run_id not in filed]
+        with self._client() as client:
+            dead = [each for each in unfiled if _of_dead_process(client.get_run(each.run_id))]
+        for version in dead:
+            self.withdraw(version)
+        return [version.version for version in dead]
 
     def versions(self, use_case_name: str) -> list[ModelVersion]:
         """All versions, newest first; none for a use case that was never trained."""
@@ -180,15 +170,26 @@ class Registry:
                 warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
                 yield mlflow.MlflowClient(self._uri, self._uri)
         except (mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise TrainingError(
-                f"MLflow can't do that: {str(error).splitlines()[0]}",
-                expected="a SQLite or PostgreSQL database of this MLflow version, or a reachable tracking server",
-                fix="check RISK_MLFLOW_URI and RISK_DATABASE_URL; after an upgrade: mlflow db upgrade <address>",
-            ) from error
+            raise _told(str(error).splitlines()[0]) from error
 
     def _experiment(self, client: Any, name: str) -> str:
         found = client.get_experiment_by_name(name)
         return str(found.experiment_id if found else client.create_experiment(name, artifact_location=self._artifacts))
+
+
+def _told(message: str) -> TrainingError:
+    """What MLflow or its database says, with what to do about it."""
+    if re.search("disk is full|disk I/O error|No space left|could not extend", message):
+        return TrainingError(
+            f"MLflow's database can't be written: {message}",
+            expected="space on its disk",
+            fix="free space on the disk of RISK_HOME, or of the database of RISK_MLFLOW_URI or RISK_DATABASE_URL",
+        )
+    return TrainingError(
+        f"MLflow can't do that: {message}",
+        expected="a SQLite or PostgreSQL database of this MLflow version, or a reachable tracking server",
+        fix="check RISK_MLFLOW_URI and RISK_DATABASE_URL; after an upgrade: mlflow db upgrade <address>",
+    )
 
 
 def _log_facts(client: Any, run_id: str, submission: Submission) -> None:
@@ -279,11 +280,41 @@ def _create_version(client: Any, submission: Submission, run_id: str, source: st
 
 
 def _bury_dead_runs(client: Any, experiment: str) -> None:
-    """Mark runs FAILED whose process on this machine is gone: it was killed while it registered."""
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        host, _, process = run.data.tags.get(_PROCESS, "").rpartition(":")
-        if host == socket.gethostname() and not _alive(int(process)):
-            client.set_terminated(run.info.run_id, "FAILED")
+    """Bury runs whose process on this machine is gone: it was killed while it registered."""
+    for status in ("status = 'RUNNING'", f"status = 'FINISHED' AND tags.{_PENDING} = 'true'"):
+        for run in client.search_runs([experiment], status):
+            if _of_dead_process(run):
+                _bury(client, run)
+
+
+def _bury(client: Any, run: Any) -> None:
+    """Mark a run FAILED and remove what it had written, so that a disk that filled has room again."""
+    of_run = f"source_run_id = '{run.info.run_id}'"
+    models = client.search_logged_models([run.info.experiment_id], filter_string=of_run)
+    for place in (run.info.artifact_uri, *(model.artifact_location for model in models)):
+        if place.startswith("file:"):  # a server's artifacts are its own to collect: `mlflow gc`
+            shutil.rmtree(unquote(urlparse(place).path), ignore_errors=True)
+    for model in models:
+        client.delete_logged_model(model.model_id)
+    client.set_terminated(run.info.run_id, "FAILED")
+
+
+@contextmanager
+def _told_first() -> Iterator[None]:
+    """For cleaning up after an error: should that fail as well, as on a full disk, the first error is the one told.
+
+    The run then stays RUNNING, and is buried by the next registration once this process has ended.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with suppress(MlflowException, SQLAlchemyError, TrainingError, OSError):
+        yield
+
+
+def _of_dead_process(run: Any) -> bool:
+    host, _, process = run.data.tags.get(_PROCESS, "").rpartition(":")
+    return host == socket.gethostname() and not _alive(int(process))
 
 
 def _alive(process: int) -> bool:

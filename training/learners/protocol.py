@@ -28,13 +28,38 @@ class Column:
     direction: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity, so that what is derived from one can be kept with it
 class Sample:
-    """Rows to fit on: X float64 [n, f] with NaN for missing, y float64 [n] of 0 and 1."""
+    """Rows to fit on: X float64 [n, f] with NaN for missing, y float64 [n] of 0 and 1.
+
+    weight: [n], finite and at least 0; None: 1 for every row. A row of weight k counts like k rows, so keep the mean
+    near 1 where regularization shall mean what it means without weights. Bad weights are a `TrainingError`.
+    """
 
     X: Array
     y: Array
     columns: tuple[Column, ...]
+    weight: Array | None = None
+
+    def __post_init__(self) -> None:
+        weight = self.weight
+        if weight is None:
+            return
+        if weight.shape != self.y.shape or not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+            wrong = int((~(weight >= 0)).sum())
+            raise TrainingError(
+                f"weights of shape {weight.shape} for {len(self.y)} rows, {wrong} of them negative or missing",
+                expected="one finite weight of at least 0 for each row, and not all of them 0",
+                fix="correct the column that `training.weight` names",
+            )
+
+    @property
+    def counted(self) -> Sample:
+        """The rows that weigh anything; learners count rows too, in least leaf sizes, and must not count the others."""
+        if self.weight is None or self.weight.all():
+            return self
+        kept = self.weight > 0
+        return Sample(self.X[kept], self.y[kept], self.columns, self.weight[kept])
 
 
 @dataclass(frozen=True)
@@ -81,6 +106,11 @@ class Learner(Protocol):
         """Parameters the search varies."""
         ...
 
+    @property
+    def in_rows(self) -> frozenset[str]:
+        """Parameters that are weighed against sums over rows: a share of the rows wants that share of them."""
+        ...
+
     def fit(self, sample: Sample, params: Params, *, seed: int, threads: int) -> Fitted:
         """Fit; the same seed and threads give the same bytes."""
         ...
@@ -116,6 +146,15 @@ def columns_of(encoder: Encoder, monotone: Mapping[str, str]) -> tuple[Column, .
         )
         for feature in encoder.features
     )
+
+
+def canonical_order(columns: Sequence[Column]) -> NDArray[np.intp]:
+    """Places of the columns by name, [f].
+
+    Learners fit in this order: ties between columns, and draws of columns, then don't depend on the order in which a
+    use case lists its features.
+    """
+    return np.array(sorted(range(len(columns)), key=lambda place: columns[place].name), dtype=np.intp)
 
 
 def directions(columns: Sequence[Column]) -> list[int]:

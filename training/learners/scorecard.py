@@ -6,60 +6,24 @@ The fitted scorecard is that table. Scoring needs neither optbinning nor scipy, 
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.learners.protocol import Array, Column, Params, Range, Sample
+from training.learners.binning import Bins, Counts, bin_index, binned
+from training.learners.logistic import logistic
+from training.learners.protocol import Array, Params, Range, Sample, canonical_order
 
 if TYPE_CHECKING:
     from configs.use_case import Points
 
-_SMOOTHING = 0.5
-"""Added to the positives and negatives of each bin, so that an empty class gives a finite weight of evidence."""
-
-_LEAST_SHARE = 0.005
-"""Share of the rows a bin needs. Small, because the telling values of a fraud feature are rare."""
-
-
-@dataclass(frozen=True)
-class Bins:
-    """The bins of one column with a log-odds each; missing values and codes unseen in training have their own.
-
-    Numbers: `edges` ascending, bin i holds edges[i-1] <= x < edges[i]. Categories: `groups` of codes.
-    """
-
-    name: str
-    edges: tuple[float, ...]
-    groups: tuple[tuple[int, ...], ...]
-    labels: tuple[str, ...]
-    log_odds: tuple[float, ...]
-    missing: float
-    unseen: float
-    mean: float
-
-    def value(self, x: Array) -> Array:
-        """Log-odds of each value, [n]."""
-        table = np.array([*self.log_odds, self.missing, self.unseen])
-        return table[bin_index(x, self.edges, self.groups)]
-
-
-def bin_index(x: Array, edges: tuple[float, ...], groups: tuple[tuple[int, ...], ...]) -> NDArray[np.int64]:
-    """Bin of each value, [n]; with k bins, k is missing and k + 1 an unseen code."""
-    if not groups:
-        found = np.searchsorted(np.array(edges), x, side="right")
-        return np.where(np.isnan(x), len(edges) + 1, found)
-    home = np.full(max(map(max, groups)) + 2, len(groups) + 1, dtype=np.int64)
-    for place, group in enumerate(groups):
-        home[list(group)] = place
-    code = np.clip(np.where(np.isnan(x), 0, x), 0, len(home) - 1).astype(np.int64)
-    return np.where(np.isnan(x), len(groups), home[code])
+_COUNTS: WeakKeyDictionary[Sample, list[Counts]] = WeakKeyDictionary()
+_BINS: WeakKeyDictionary[Sample, dict[int, list[Bins]]] = WeakKeyDictionary()
+"""What trials on the same rows share: counts by value, and bins by `max_n_bins`."""
 
 
 class ScorecardLearner:
@@ -68,6 +32,7 @@ class ScorecardLearner:
     suffix = ".json"
     default: ClassVar[Params] = {"max_n_bins": 8, "l2": 1.0}
     space: ClassVar[Mapping[str, Range]] = {"max_n_bins": Range(4, 10, integer=True), "l2": Range(0.1, 100.0, log=True)}
+    in_rows: ClassVar[frozenset[str]] = frozenset({"l2"})
 
     def leaves(self, params: Params) -> int:  # noqa: ARG002  # the protocol's signature
         """A scorecard has no leaves."""
@@ -75,17 +40,13 @@ class ScorecardLearner:
 
     def fit(self, sample: Sample, params: Params, *, seed: int, threads: int) -> FittedScorecard:  # noqa: ARG002
         """Fit; there is nothing random in it, so `seed` and `threads` have no effect."""
-        parts = [
-            _binned(sample.X[:, index], sample.y, column, max_n_bins=int(params["max_n_bins"]))
-            for index, column in enumerate(sample.columns)
-        ]
-        woe = np.column_stack([part.value(sample.X[:, index]) for index, part in enumerate(parts)])
-        weights, intercept = _regression(woe, sample.y, l2=float(params["l2"]))
-        scaled = tuple(
-            _scaled(part, weight, woe[:, index])
-            for index, (part, weight) in enumerate(zip(parts, weights, strict=True))
-        )
-        return FittedScorecard(scaled, intercept)
+        parts, counted = _bins_of(sample, max_n_bins=int(params["max_n_bins"])), sample.counted
+        order = canonical_order(sample.columns)
+        woe = np.column_stack([parts[place].value(counted.X[:, place]) for place in order])
+        slopes, intercept = _regression(woe, counted, l2=float(params["l2"]))
+        means = np.average(woe, axis=0, weights=counted.weight)
+        scaled = dict(zip(order.tolist(), zip(slopes.tolist(), means.tolist(), strict=True), strict=True))
+        return FittedScorecard(tuple(_scaled(part, *scaled[place]) for place, part in enumerate(parts)), intercept)
 
     def load(self, content: bytes) -> FittedScorecard:
         """Read the table."""
@@ -98,13 +59,14 @@ class FittedScorecard:
 
     def __init__(self, columns: tuple[Bins, ...], intercept: float) -> None:
         self.columns, self.intercept = columns, intercept
+        self._order = sorted(range(len(columns)), key=lambda place: columns[place].name)
         self._base = intercept + math.fsum(part.mean for part in columns)
 
     def margin(self, X: Array) -> Array:
-        """Log-odds, [n]: the intercept and one entry of the table for each column, added in order."""
+        """Log-odds, [n]: the intercept and one entry of the table for each column, added in order of their names."""
         total = np.full(len(X), self.intercept)
-        for index, part in enumerate(self.columns):
-            total += part.value(X[:, index])
+        for place in self._order:
+            total += self.columns[place].value(X[:, place])
         return total
 
     def contributions(self, X: Array) -> Array:
@@ -121,95 +83,108 @@ class FittedScorecard:
             {"intercept": self.intercept, "columns": [asdict(part) for part in self.columns]}, indent=1
         ).encode()
 
-    def points(self, scale: Points) -> list[dict[str, Any]]:
-        """The scorecard as people read it: a row for each bin, with points that sum to `base` at the odds of `scale`.
+    def information_values(self) -> dict[str, float | None]:
+        """IV of each column over its bins and missing values."""
+        return {part.name: part.information_value for part in self.columns}
 
-        More points mean less risk; `scale.double` points double the odds of good to bad (Siddiqi 2006, chapter 6).
+    def points(self, scale: Points, *, slope: float = 1.0, intercept: float = 0.0) -> list[dict[str, Any]]:
+        """The scorecard as people read it: a row for each bin, with the points that a score adds up.
+
+        Over one bin of each feature, `points` sum to  base - double / ln 2 x (ln odds + slope x margin + intercept):
+        `base` at the odds of `scale`, and `double` more where the odds of good to bad are twice as high (Siddiqi 2006,
+        chapter 6). With the slope and intercept of a model's Platt scaling (and its offset) that is, rounded, the score
+        which the decision returns. Rows: feature, bin, rows and rate (weight and rate of positives in training, None in
+        files of older versions), woe, log_odds, points, rounded.
         """
-        factor = scale.double / math.log(2)
-        share = (scale.base - factor * (math.log(scale.odds) + self.intercept)) / max(1, len(self.columns))
         return [
-            {"feature": part.name, "bin": name, "log_odds": value, "points": share - factor * value}
+            row | {"points": float(value), "rounded": round(float(value))}
+            for part, entries in zip(self.columns, self._points(scale, slope, intercept), strict=True)
+            for row, value in zip(_rows(part), entries, strict=True)
+        ]
+
+    def points_score(
+        self, X: Array, scale: Points, *, slope: float = 1.0, intercept: float = 0.0, rounded: bool = False
+    ) -> Array:
+        """Points of each row added up from the table, [n]; `rounded`: from its whole points."""
+        total = np.zeros(len(X))
+        tables = self._points(scale, slope, intercept)
+        for place in self._order:
+            part = self.columns[place]
+            table = np.round(tables[place]) if rounded else tables[place]
+            total += table[bin_index(X[:, place], part.edges, part.groups)]
+        return total
+
+    def rounding_error(self, scale: Points, *, slope: float = 1.0, intercept: float = 0.0) -> float:
+        """The furthest that a sum of whole points can be from the sum of exact ones, over all combinations of bins."""
+        errors = [np.round(table) - table for table in self._points(scale, slope, intercept)]
+        return float(max(sum(each.max() for each in errors), -sum(each.min() for each in errors)))
+
+    def _points(self, scale: Points, slope: float, intercept: float) -> list[Array]:
+        """Points by column and bin: those of `log_odds`, of missing and, for a category, of unseen codes."""
+        factor = scale.double / math.log(2)
+        total = scale.base - factor * (math.log(scale.odds) + slope * self.intercept + intercept)
+        share = total / max(1, len(self.columns))
+        return [
+            share - factor * slope * np.array([*part.log_odds, part.missing, *([part.unseen] if part.groups else [])])
             for part in self.columns
-            for name, value in zip(_names(part), [*part.log_odds, part.missing], strict=True)
         ]
 
 
-def _binned(x: Array, y: Array, column: Column, *, max_n_bins: int) -> Bins:
-    """Bins with smoothed weights of evidence, signed as risk: ln(share of the positives / share of the negatives)."""
-    edges, groups = _optimal(x, y, column, max_n_bins)
-    place, count = bin_index(x, edges, groups), (len(groups) or len(edges) + 1) + 2
-    positives = np.bincount(place, weights=y, minlength=count)
-    negatives = np.bincount(place, weights=1 - y, minlength=count)
-    woe = np.log((positives + _SMOOTHING) / (y.sum() + _SMOOTHING)) - np.log(
-        (negatives + _SMOOTHING) / ((1 - y).sum() + _SMOOTHING)
+def _rows(part: Bins) -> list[dict[str, Any]]:
+    counted = bool(part.rows)
+    rows = [
+        {
+            "feature": part.name,
+            "bin": name,
+            "rows": part.rows[place] if counted else None,
+            "rate": part.positives[place] / part.rows[place] if counted and part.rows[place] else None,
+            "woe": float(part.evidence[place]) if counted else None,
+            "log_odds": value,
+        }
+        for place, (name, value) in enumerate(zip(part.bins, [*part.log_odds, part.missing], strict=True))
+    ]
+    empty = {"rows": 0.0 if counted else None, "rate": None, "woe": 0.0 if counted else None}
+    unseen = {"feature": part.name, "bin": "unseen", "log_odds": part.unseen} | empty
+    return [*rows, unseen] if part.groups else rows
+
+
+def _bins_of(sample: Sample, *, max_n_bins: int) -> list[Bins]:
+    """Bins of each column; computed once for the trials that share the rows."""
+    kept = _BINS.setdefault(sample, {})
+    if max_n_bins not in kept:
+        counted = sample.counted
+        if sample not in _COUNTS:
+            _COUNTS[sample] = [Counts.of(counted.X[:, place], counted) for place in range(len(sample.columns))]
+        kept[max_n_bins] = [
+            binned(counts, column, max_n_bins=max_n_bins)
+            for counts, column in zip(_COUNTS[sample], sample.columns, strict=True)
+        ]
+    return kept[max_n_bins]
+
+
+def _regression(woe: Array, sample: Sample, *, l2: float) -> tuple[Array, float]:
+    """Logistic regression with slopes >= 0, so that no feature's risk order turns round; L2 penalty on the slopes."""
+    f = woe.shape[1]
+    rate = float(np.clip(np.average(sample.y, weights=sample.weight), 1e-6, 1 - 1e-6))
+    theta = logistic(
+        np.column_stack([woe, np.ones(len(woe))]),
+        sample.y,
+        weight=sample.weight,
+        start=np.append(np.full(f, 0.5), math.log(rate / (1 - rate))),
+        lower=np.append(np.zeros(f), -np.inf),
+        ridge=np.append(np.full(f, l2), 0.0),
     )
-    woe = np.where(positives + negatives > 0, woe, 0.0)
-    if column.direction > 0:
-        woe[: count - 2] = np.maximum.accumulate(woe[: count - 2])  # smoothing may break a tie the wrong way
-    elif column.direction < 0:
-        woe[: count - 2] = np.minimum.accumulate(woe[: count - 2])
-    return Bins(column.name, edges, groups, column.labels, tuple(woe[:-2].tolist()), float(woe[-2]), 0.0, 0.0)
+    return theta[:f], float(theta[f])
 
 
-def _optimal(
-    x: Array, y: Array, column: Column, max_n_bins: int
-) -> tuple[tuple[float, ...], tuple[tuple[int, ...], ...]]:
-    """Edges of a number or groups of a category; none where there is nothing to split."""
-    known = ~np.isnan(x)
-    codes = sorted({int(code) for code in x[known]}) if column.labels else []
-    if len(np.unique(x[known])) < 2 or len(np.unique(y[known])) < 2:
-        return (), ((tuple(codes),) if codes else ())
-    logging.getLogger("__cvxpy__").disabled = True  # its import prints about solvers that aren't used here
-    from optbinning import OptimalBinning
-
-    trend = {1: "ascending", -1: "descending", 0: "auto_asc_desc"}[column.direction]
-    kind: dict[str, Any] = (
-        {"dtype": "categorical"} if column.labels else {"dtype": "numerical", "monotonic_trend": trend}
-    )
-    binning = OptimalBinning(
-        **kind, max_n_bins=max_n_bins, min_bin_size=_LEAST_SHARE, min_prebin_size=_LEAST_SHARE, time_limit=5
-    )
-    binning.fit(x[known].astype(np.int64) if column.labels else x[known], y[known].astype(np.int64))
-    if column.labels:
-        return (), tuple(tuple(sorted(int(code) for code in group)) for group in binning.splits)
-    return tuple(float(edge) for edge in binning.splits), ()
-
-
-def _regression(woe: Array, y: Array, *, l2: float) -> tuple[Array, float]:
-    """Logistic regression with weights >= 0, so that no feature's risk order turns round; L2 penalty on the weights."""
-    from scipy.optimize import minimize
-
-    n, f = woe.shape
-
-    def loss(theta: Array) -> tuple[float, Array]:
-        margin = woe @ theta[:f] + theta[f]
-        value = float(np.sum(np.logaddexp(0, margin) - y * margin) + l2 / 2 * theta[:f] @ theta[:f]) / n
-        residual = 1 / (1 + np.exp(-np.clip(margin, -500, 500))) - y
-        return value, np.append(woe.T @ residual + l2 * theta[:f], residual.sum()) / n
-
-    rate = float(np.clip(y.mean(), 1e-6, 1 - 1e-6))
-    start = np.append(np.full(f, 0.5), math.log(rate / (1 - rate)))
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * f + [(None, None)], options={"maxiter": 500}
-    )
-    return found.x[:f], float(found.x[f])
-
-
-def _scaled(part: Bins, weight: float, woe: Array) -> Bins:
-    mean = float(weight * woe.mean())
-    values = tuple(float(weight * value) for value in part.log_odds)
-    return Bins(part.name, part.edges, part.groups, part.labels, values, float(weight * part.missing), mean, mean)
+def _scaled(part: Bins, slope: float, mean: float) -> Bins:
+    values = tuple(slope * value for value in part.log_odds)
+    centre = slope * mean
+    return replace(part, log_odds=values, missing=slope * part.missing, unseen=centre, mean=centre)
 
 
 def _restored(raw: Mapping[str, Any]) -> Bins:
     groups = tuple(tuple(group) for group in raw["groups"])
-    sequences = {key: tuple(raw[key]) for key in ("edges", "labels", "log_odds")}
+    names = ("edges", "labels", "log_odds", "rows", "positives")
+    sequences = {key: tuple(raw.get(key, ())) for key in names}
     return Bins(raw["name"], groups=groups, missing=raw["missing"], unseen=raw["unseen"], mean=raw["mean"], **sequences)
-
-
-def _names(part: Bins) -> list[str]:
-    if part.groups:
-        return [*(", ".join(part.labels[code] for code in group) for group in part.groups), "missing"]
-    bounds = [-math.inf, *part.edges, math.inf]
-    return [*(f"[{low:g}, {high:g})" for low, high in pairwise(bounds)), "missing"]
