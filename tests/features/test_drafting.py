@@ -154,7 +154,7 @@ def trained_auc(made: Draft, settings: Settings) -> float:
     """The test AUC of a draft as it is, but for its budget and its folds."""
     from training.candidate import build_candidate
 
-    budget = made.use_case.training.model_copy(update={"learners": ("lightgbm",), "trials": 1, "seconds": 5})
+    budget = made.use_case.training.model_copy(update={"learners": ("lightgbm",), "trials": 4, "seconds": 20})
     split = made.use_case.split.model_copy(update={"folds": 2})
     use_case = made.use_case.model_copy(update={"training": budget, "split": split})
     frame = FeatureStore(use_case, settings).training_frame()

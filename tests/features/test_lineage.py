@@ -79,7 +79,8 @@ def test_a_derived_column_is_traced_through_the_features_it_uses(settings: Setti
 def test_a_column_names_all_that_it_feeds(settings: Settings) -> None:
     fraud = load_use_case("fraud", settings)
     fed = fed_by(fraud, "transactions.device_id")
-    assert fed == ["customer_device_count_30d", "device_amount_count_1d", "device_amount_sum_1d", "new_device"]
+    pair = ["customer_device_count_30d", "customer_device_since_last_30d"]
+    assert fed == [*pair, "device_amount_count_1d", "device_amount_sum_1d", "new_device"]
 
 
 def test_unknown_names_get_the_nearest(settings: Settings) -> None:

@@ -37,7 +37,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "credit": {
         "simulator": {"rows": 6000, "live_rows": 1000},
-        "gates": {"minimum": {"auc": 0.6}},
+        "gates": {"minimum": {"auc": 0.6}, "month_psi": 1.0, "explanation_rank": 0.0, "explanation_overlap": 0.2},
         "rehearsal": {"requests": 600},
     },
 }

@@ -176,7 +176,8 @@ def test_a_logged_decision_replays_to_the_last_bit(
 
 def test_a_replay_names_the_field_that_differs(scorer: Scorer, payments: Payments) -> None:
     made = scorer.decide(payments.request(amount=900.0)).decision
-    edited = dataclasses.replace(made, margin=made.margin + 1e-12, decision="allow")
+    other = "allow" if made.decision != "allow" else "block"
+    edited = dataclasses.replace(made, margin=made.margin + 1e-12, decision=other)
     different = replay(edited, payments.release)
     assert [one.field for one in different] == ["margin", "decision"]
 
