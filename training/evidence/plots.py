@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ LEARNERS = {"lightgbm": "#1f4e79", "xgboost": "#c8553d", "scorecard": "#6b8f71"}
 def figures(
     y: Array, p: Array, found: Search, importance: Mapping[str, float], *, title: str, by: str
 ) -> dict[str, bytes]:
-    """All figures but the SHAP summary: ranking, reliability, gains, importance, search. `by` is `time` or `random`."""
+    """Ranking, reliability, gains, importance and search; with two objectives `pareto`. `by` is `time` or `random`."""
     tested = f"{title}: {'out-of-time test' if by == 'time' else 'out-of-fold test'}"
     return {
         "ranking": ranking(y, p, title=tested),
@@ -37,6 +37,7 @@ def figures(
         "gains": gains(y, p, title=tested),
         "importance": importance_bars(importance, title=f"{title}: importance"),
         "search": search_history(found, title=f"{title}: search"),
+        **({"pareto": pareto(found, title=f"{title}: search")} if found.against else {}),
     }
 
 
@@ -110,33 +111,59 @@ def importance_bars(importance: Mapping[str, float], *, title: str, shown: int =
 
 
 def search_history(found: Search, *, title: str) -> bytes:
-    """The objective of every trial by learner, and the best so far. Trials far below the others are off the scale."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, (axes,) = _canvas(title)
-    complete = [trial for trial in found.trials if trial.state == "complete"]
-    pruned = [trial for trial in found.trials if trial.state == "pruned"]
-    groups = {name: [trial for trial in complete if trial.learner == name] for name in LEARNERS}
-    for name, own in groups.items():
-        _dots(axes, own, color=LEARNERS[name], marker="o", label=name)
-    _dots(axes, pruned, color=QUIET, marker="x", label="pruned (first folds only)")
-    best = np.maximum.accumulate([trial.value for trial in complete])
-    axes.step(
-        [trial.number + 1 for trial in complete], best, where="post", color=QUIET, linewidth=1, label="best so far"
+    """The objective of every trial by learner: on a share of the rows, where there was one, and of the best on all."""
+    several = any(len(trial.rungs) > 1 for trial in found.trials)
+    figure, panels = _canvas(title, columns=2 if several else 1)
+    if several:
+        first = {trial.number: trial.rungs[0] for trial in found.trials}
+        _trials(panels[0], found.trials, first, "all trials, on a share of the rows", found.objective)
+    values = {trial.number: trial.value for trial in found.complete}
+    _trials(panels[-1], found.complete, values, "the best, on all rows of the tuning folds", found.objective)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=5
     )
-    low = min(trial.value for trial in complete)
-    margin = 0.15 * max(float(best[-1]) - low, 0.01)
-    axes.set_ylim(low - 3 * margin, best[-1] + margin)
-    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(axes, "mean over the tuning folds inside the training period", "trial", found.objective)
     return _png(figure)
 
 
-def _dots(axes: Axes, trials: Sequence[Trial], *, color: str, marker: str, label: str) -> None:
-    if trials:
-        x, y = [trial.number + 1 for trial in trials], [trial.value for trial in trials]
-        axes.scatter(x, y, s=20, color=color, marker=marker, label=label, zorder=3)
+def pareto(found: Search, *, title: str) -> bytes:
+    """Both objectives of the complete trials, the front that no trial betters, and the chosen one (with `against`)."""
+    figure, (axes,) = _canvas(title)
+    for name, color in LEARNERS.items():
+        own = _points(trial for trial in found.complete if trial.learner == name)
+        if len(own):
+            axes.scatter(own[:, 0], own[:, 1], s=20, color=color, label=name, zorder=3)
+    axes.plot(*np.array(sorted(_points(found.front).tolist())).T, color=QUIET, linewidth=1, label="front")
+    (chosen,) = _points([found.best]).tolist()
+    axes.scatter(chosen[0], chosen[1], s=90, facecolors="none", edgecolors=ACCENT, label="chosen", zorder=4)
+    least = max(trial.value for trial in found.complete) - found.tolerance
+    axes.axhline(least, color=QUIET, linestyle=":", linewidth=1, label=f"tolerance of {found.tolerance:g}")
+    axes.legend(frameon=False, fontsize=8)
+    names = {"features": "features of the model", "fairness": "least ratio of selection rates between groups"}
+    _label(axes, "mean over the tuning folds", names.get(str(found.against), ""), found.objective)
+    return _png(figure)
+
+
+def _points(trials: Iterable[Trial]) -> Array:
+    """Second objective and value of each trial that has both, [n, 2]."""
+    return np.array([(trial.second, trial.value) for trial in trials if trial.second is not None])
+
+
+def _trials(axes: Axes, trials: Sequence[Trial], values: Mapping[int, float], title: str, y: str) -> None:
+    """Values by number and learner, and the best so far. Trials far below the others are off the scale."""
+    from matplotlib.ticker import MaxNLocator
+
+    for name, color in LEARNERS.items():
+        own = [trial for trial in trials if trial.learner == name]
+        if own:
+            numbers = [trial.number + 1 for trial in own]
+            axes.scatter(numbers, [values[trial.number] for trial in own], s=20, color=color, label=name, zorder=3)
+    shown = [values[trial.number] for trial in trials]
+    best = np.maximum.accumulate(shown)
+    axes.step([trial.number + 1 for trial in trials], best, where="post", color=QUIET, linewidth=1, label="best so far")
+    margin = 0.15 * max(float(best[-1]) - float(np.median(shown)), 0.01)
+    axes.set_ylim(max(min(shown), float(np.median(shown)) - 10 * margin) - margin, best[-1] + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _label(axes, title, "trial", y)
 
 
 def _canvas(title: str, *, columns: int = 1, height: float = 4.2) -> tuple[Figure, Sequence[Axes]]:

@@ -21,8 +21,8 @@ SHARES = (1 / 8, 1 / 3)
 """Shares of the training rows on which trials may start; the first that says something is taken."""
 LEAST_ROWS, LEAST_POSITIVES = 3_000, 300
 """Over all folds together, below which a share of the rows would rank trials by chance."""
-KEPT, LEAST_KEPT = 1 / 6, 3
-"""Share of the trials that go on from a share of the rows to all of them, and how many do at least."""
+KEPT, KEPT_OF_TWO, LEAST_KEPT = 1 / 6, 1 / 3, 3
+"""Share of the trials that go on to all rows, with one objective and with two, and how many do at least."""
 
 
 def next_learner(done: Sequence[str], best: Mapping[str, float], training: Training) -> LearnerName:
@@ -84,11 +84,11 @@ def rungs(rows: int, positives: int, *, rare: bool) -> tuple[float, ...]:
 def promoted(trials: Sequence[Trial], against: Against | None = None) -> list[int]:
     """Numbers of the trials that go on to all rows, the best first: successive halving (Jamieson & Talwalkar 2016).
 
-    The share `KEPT` of them with the best scores, and the best of each learner, so that learners can be compared. With
+    A share of them with the best scores, and the best of each learner, so that learners can be compared. With
     a second objective they are taken front by front (Deb et al. 2002), each front by score.
     """
     order = _ranked(trials, against)
-    count = max(LEAST_KEPT, math.ceil(KEPT * len(trials)))
+    count = max(LEAST_KEPT, math.ceil((KEPT_OF_TWO if against else KEPT) * len(trials)))
     firsts = {trial.learner: place for place, trial in reversed(list(enumerate(order)))}
     return [trial.number for place, trial in enumerate(order) if place < count or firsts[trial.learner] == place]
 
