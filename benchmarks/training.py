@@ -106,7 +106,7 @@ def ours(ground: Ground, seed: int) -> Result:
     found = search(bench.X, bench.y, bench.columns, folds, training, seconds=3600, threads=ground.threads)
     fewer = bench.without(found.best.left_out)
     sample, kind = fewer.sample(fewer.everything), learner(found.best.learner)
-    model = kind.fit(sample, found.best.params, seed=seed, threads=1)
+    model = kind.fit(sample, found.best.params, seed=seed, threads=ground.threads)
     seconds = time.perf_counter() - start
     tested = fewer.encoder.table(ground.frame.features.iloc[ground.split.test])
     return Result(seconds, auc(ground.labels[1], model.margin(tested)))

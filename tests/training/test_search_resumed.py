@@ -86,6 +86,7 @@ def trial(number: int) -> Trial:
     return Trial(number, "lightgbm", params, (0.1 + 0.2, 2 / 3), "complete", 1.5, (0.4,), ("a", "b"), 0.75)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [3, 10])
 def test_a_killed_search_goes_on_to_the_same_result(tmp_path: Path, uninterrupted: dict[str, Any], after: int) -> None:
     """Killed among the trials on a share of the rows, and among the best on all of them."""
@@ -188,6 +189,7 @@ def wait_until(true: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
+@pytest.mark.slow
 def test_two_workers_share_a_search_and_one_outlives_the_other(
     postgres_url: str, settings: Settings, uninterrupted: dict[str, Any]
 ) -> None:
@@ -213,6 +215,7 @@ def test_two_workers_share_a_search_and_one_outlives_the_other(
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_search_with_a_worker_finds_what_one_process_finds(
     tmp_path: Path, postgres_url: str, uninterrupted: dict[str, Any]
 ) -> None:
@@ -220,6 +223,7 @@ def test_a_search_with_a_worker_finds_what_one_process_finds(
     assert not list((tmp_path / "searches").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_search_whose_leading_process_is_killed_goes_on_when_it_is_asked_again(
     tmp_path: Path, postgres_url: str, uninterrupted: dict[str, Any]
 ) -> None:

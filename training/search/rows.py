@@ -11,9 +11,9 @@ from training.evidence.metrics import OBJECTIVES
 from training.folds import Fold, Rows
 from training.learners.protocol import Array
 
-MAX_ROWS = 30_000
+MAX_ROWS = 20_000
 """Rows a tuning fold is fitted on at most: all positives and a fixed sample of negatives."""
-MAX_NEGATIVES = 10_000
+MAX_NEGATIVES = 6_000
 """Negatives of a fold that are scored at most (as many as positives at least): more would narrow the objective's error
 by little, since the positives are the few."""
 FEW_NEGATIVES = 2

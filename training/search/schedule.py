@@ -21,7 +21,7 @@ SHARES = (1 / 8, 1 / 3)
 """Shares of the training rows on which trials may start; the first that says something is taken."""
 LEAST_ROWS, LEAST_POSITIVES = 3_000, 300
 """Over all folds together, below which a share of the rows would rank trials by chance."""
-KEPT, KEPT_OF_TWO, LEAST_KEPT = 1 / 6, 1 / 3, 3
+KEPT, KEPT_OF_TWO, LEAST_KEPT = 1 / 8, 1 / 3, 3
 """Share of the trials that go on to all rows, with one objective and with two, and how many do at least."""
 
 
@@ -84,13 +84,19 @@ def rungs(rows: int, positives: int, *, rare: bool) -> tuple[float, ...]:
 def promoted(trials: Sequence[Trial], against: Against | None = None) -> list[int]:
     """Numbers of the trials that go on to all rows, the best first: successive halving (Jamieson & Talwalkar 2016).
 
-    A share of them with the best scores, and the best of each learner, so that learners can be compared. With
-    a second objective they are taken front by front (Deb et al. 2002), each front by score.
+    A share of them with the best scores, and the best of each learner, so that learners can be compared. With a second
+    objective they are taken front by front (Deb et al. 2002), each front by score; against features the best of each
+    number of features goes on too, since few rows bear fewer features than all rows do.
     """
     order = _ranked(trials, against)
     count = max(LEAST_KEPT, math.ceil((KEPT_OF_TWO if against else KEPT) * len(trials)))
-    firsts = {trial.learner: place for place, trial in reversed(list(enumerate(order)))}
-    return [trial.number for place, trial in enumerate(order) if place < count or firsts[trial.learner] == place]
+    firsts: dict[object, int] = {}
+    for place, trial in enumerate(order):
+        firsts.setdefault(trial.learner, place)
+        if against == "features":
+            firsts.setdefault(trial.second, place)
+    kept = {*range(min(count, len(order))), *firsts.values()}
+    return [trial.number for place, trial in enumerate(order) if place in kept]
 
 
 def _ranked(trials: Sequence[Trial], against: Against | None) -> list[Trial]:

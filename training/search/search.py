@@ -93,6 +93,7 @@ def search(
             finished, chosen = record.once(PROMOTED, lambda: _promoted(record, training, total, most))
             trials = [record.trials(0)[number] for number in range(finished)]
             if several:
+                plan.bench.forget_rung(0)
                 runner.run(final(plan, dict(enumerate(trials)), chosen, ends[1]))
         whole = unbroken(record.trials(len(plan.bench.rungs) - 1), chosen if several else range(finished))
         progress.close()
